@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// probeLimit bounds one look at a part. A probe that is asked every few seconds must answer faster
+// than that, above all while a part is frozen.
+const probeLimit = time.Second
+
+// phase is where the process is in its life.
+type phase int32
+
+const (
+	starting phase = iota
+	serving
+	stopping
+)
+
+func (p phase) String() string {
+	return [...]string{"starting", "ready", "draining"}[p]
+}
+
+// probe looks at one part: the database, Redis, the provider.
+type probe struct {
+	name string
+	look func(context.Context) error
+}
+
+// health answers the probes of the admin listener. It changes nothing and names no user.
+type health struct {
+	phase  atomic.Int32
+	probes []probe
+}
+
+func (h *health) enter(p phase) { h.phase.Store(int32(p)) }
+
+// live says that the process runs. It touches nothing: a store that is down is no reason to restart
+// the gateway (RULE-27).
+func (h *health) live(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readiness is the answer of /readyz.
+type readiness struct {
+	Status   string   `json:"status"`   // starting, ready or draining
+	Degraded []string `json:"degraded"` // the parts that cannot be asked; their errors are in the log
+}
+
+// ready says whether requests may be sent here: not while starting or draining. A part that is down
+// is named in a 200, for with a 503 every replica would leave the balancer at the same moment, and
+// the pages that explain the outage with them (RULE-27).
+func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+	now := phase(h.phase.Load())
+	answer := readiness{Status: now.String(), Degraded: []string{}}
+	status := http.StatusOK
+	if now != serving {
+		status = http.StatusServiceUnavailable
+	} else {
+		answer.Degraded = h.degraded(r.Context())
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// degraded looks at every part at once and returns the names of those that do not answer.
+func (h *health) degraded(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	failed := make([]bool, len(h.probes))
+	var all sync.WaitGroup
+	for i, p := range h.probes {
+		all.Go(func() { failed[i] = p.look(ctx) != nil })
+	}
+	all.Wait()
+	names := []string{}
+	for i, p := range h.probes {
+		if failed[i] {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}

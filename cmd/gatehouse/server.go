@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 90 * time.Second
+	maxHeaderBytes    = 32 << 10
+	// lastWords is how long handlers get to close what they tunnel once their context has ended.
+	lastWords = 3 * time.Second
+)
+
+// errGoingAway is the cause of every request's context once the process stops.
+var errGoingAway = errors.New("gatehouse is stopping")
+
+// server is one listener, and what it takes to stop it without losing a request.
+type server struct {
+	http     *http.Server
+	listener net.Listener
+	draining atomic.Bool
+	busy     sync.WaitGroup // handlers under way, those of hijacked connections included
+	end      context.CancelCauseFunc
+}
+
+// listen binds an address: host:port, or unix:/path. The TLS config is nil for plain HTTP.
+//
+// There is no ReadTimeout and no WriteTimeout: they would cut long uploads and event streams. Rolling
+// deadlines for each route stand in their place (package proxy).
+func listen(ctx context.Context, address string, secure *tls.Config, handler http.Handler, log *slog.Logger) (*server, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+		if err := removeStaleSocket(path); err != nil {
+			return nil, err
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	s := &server{listener: listener, end: end}
+	s.http = &http.Server{
+		Handler:           s.count(handler),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig:         secure,
+		Protocols:         new(http.Protocols),
+	}
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(secure != nil)
+	s.http.Protocols.SetUnencryptedHTTP2(secure == nil) // gRPC behind a proxy that ends TLS
+	return s, nil
+}
+
+// removeStaleSocket takes away the socket that a killed process left behind, and nothing else.
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("%s exists and is not a socket", path)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s is in use by another process", path)
+	}
+	return os.Remove(path)
+}
+
+// count keeps the number of handlers under way, and asks clients for new connections while draining.
+// Server.SetKeepAlivesEnabled(false) would close idle connections at once, and with them requests
+// that are just on their way (RULE-27).
+func (s *server) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.busy.Add(1)
+		defer s.busy.Done()
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serve answers requests until the server is drained or closed.
+func (s *server) serve() error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// drain stops the server in three steps. For delay it goes on as before while balancers notice. For
+// timeout it accepts nothing new and lets what runs come to its end. Then it ends the context of what
+// still runs, tunnels included, and reports whether anything had to be cut.
+func (s *server) drain(delay, timeout time.Duration) (cut bool) {
+	s.draining.Store(true)
+	time.Sleep(delay)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	cut = s.http.Shutdown(ctx) != nil
+	s.end(errGoingAway) // Shutdown knows nothing of hijacked connections (golang/go#17721)
+	done := make(chan struct{})
+	go func() { s.busy.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(lastWords):
+		cut = true
+	}
+	s.http.Close() //nolint:errcheck,gosec // everything is closed already, or is cut here
+	return cut
+}
