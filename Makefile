@@ -1,0 +1,54 @@
+# Gatehouse: `make help` lists what there is to do, `make test` is the whole proof.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the static binary, ./gatehouse
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o gatehouse ./cmd/gatehouse
+
+.PHONY: test
+test: ## the whole proof: install what is missing, then lint, unit, fuzz and e2e, and one summary
+	@test/ci/install.sh test
+	@test/ci/prove.sh lint unit fuzz e2e
+
+.PHONY: lint
+lint: ## golangci-lint, go.mod, shell scripts
+	@test/ci/install.sh lint
+	@test/ci/prove.sh lint
+
+.PHONY: unit
+unit: ## every Go test under the race detector, against real Postgres and Redis
+	@test/ci/install.sh unit
+	@test/ci/prove.sh unit
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 5s) each
+	@test/ci/install.sh unit
+	@test/ci/prove.sh fuzz
+
+.PHONY: e2e
+e2e: ## the real binary, a real browser, and a provider that nobody here wrote
+	@test/ci/install.sh e2e
+	@test/ci/prove.sh e2e
+
+.PHONY: bench
+bench: ## CPU and latency of a check and of a proxied request, beside bare net/http
+	@test/ci/install.sh bench
+	go run ./test/bench
+
+.PHONY: image-steps
+image-steps: ## run the Dockerfile's own steps with buildah, from base images made here
+	@test/ci/install.sh image
+	@test/ci/image.sh
+
+.PHONY: clean
+clean: ## remove what the other targets made in the work tree
+	rm -rf gatehouse .build test/e2e/node_modules

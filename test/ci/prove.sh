@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# prove.sh STAGE...: run the stages of the proof (lint, unit, fuzz, e2e) and print one summary.
+#
+# It fails if anything failed, was skipped, or did not run: a stage that counts nothing counts as a
+# failure. The last line is "N passed, N failed, N skipped". Whatever a stage started and left behind
+# is stopped at the end, also after Ctrl-C or a failure.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. test/ci/env.sh
+
+FUZZTIME=${FUZZTIME:-5s}
+
+# All that the stages start gets this folder as TMPDIR: that is how it is found again at the end.
+# Others than root write here too (Postgres refuses to run as root), so it has the mode of /tmp.
+work=$(mktemp -d "${TMPDIR:-/tmp}/gate.XXXXXX")
+chmod 1777 "$work"
+results=$work/results
+: >"$results"
+export TMPDIR=$work
+stage_pid=
+
+# count STAGE PASSED FAILED SKIPPED
+count() { printf '%s %d %d %d\n' "$@" >>"$results"; }
+
+# check STAGE NAME COMMAND...: a command that is one check; its output is shown if it fails.
+check() {
+  local stage=$1 name=$2 out
+  shift 2
+  if out=$("$@" 2>&1 </dev/null); then
+    echo "  ok    $name"
+    count "$stage" 1 0 0
+    return
+  fi
+  printf '%s\n  FAIL  %s\n' "$out" "$name"
+  count "$stage" 0 1 0
+}
+
+lint() {
+  check lint "golangci-lint" golangci-lint run --timeout 20m ./...
+  check lint "go.mod is tidy" go mod tidy -diff
+  check lint "shell scripts" shellcheck .ci/run test/ci/*.sh
+  check lint "no registry's address in package-lock.json" sh -c '! grep -n "\"resolved\"" test/e2e/package-lock.json'
+}
+
+unit() {
+  # gotestsum hands its totals to this command; a package that does not compile is an "error".
+  # shellcheck disable=SC2016 # the variables are for that command's shell
+  gotestsum --format pkgname --format-hide-empty-pkg \
+    --post-run-command 'sh -c "echo unit $((TESTS_TOTAL-TESTS_FAILED-TESTS_SKIPPED)) $((TESTS_FAILED+TESTS_ERRORS)) $TESTS_SKIPPED >>'"$results"'"' \
+    -- -race -shuffle=on -count=1 -timeout 20m ./... </dev/null
+}
+
+fuzz() {
+  local file name
+  while IFS=: read -r file name; do
+    fuzz_one "./$(dirname "$file")" "$name"
+  done < <(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' auth cmd proxy store upload web 2>/dev/null | sed 's/func //')
+}
+
+# fuzz_one PACKAGE TARGET. Go's fuzzer now and then reports its own deadline as a failure of the
+# target (golang/go#75804); a real one names the input that it wrote. Only the former is run again.
+fuzz_one() {
+  local out try
+  for try in 1 2 3; do
+    if out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -timeout 5m "$1" 2>&1 </dev/null); then
+      echo "  ok    $2: $(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1)"
+      count fuzz 1 0 0
+      return
+    fi
+    grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out" || break
+    echo "  again $2: the fuzzer's own deadline, try $try"
+  done
+  printf '%s\n  FAIL  %s\n' "$out" "$2"
+  count fuzz 0 1 0
+}
+
+e2e() {
+  # Built with the race detector too: what the browser does concurrently is judged as well.
+  go build -race -o "$work/gatehouse" ./cmd/gatehouse || return
+  (
+    cd test/e2e &&
+      GATEHOUSE=$work/gatehouse node --test --test-concurrency=1 \
+        --test-reporter=spec --test-reporter-destination=stdout \
+        --test-reporter=./tally.mjs --test-reporter-destination="$work/e2e.count" ./*.test.mjs </dev/null
+  )
+  # shellcheck disable=SC2046 # three numbers
+  [ ! -s "$work/e2e.count" ] || count e2e $(cat "$work/e2e.count")
+}
+
+# left prints the ids of the processes that the stages left running.
+left() {
+  local p
+  for p in $(TMPDIR=/tmp grep -lsF -- "TMPDIR=$work" /proc/[0-9]*/environ); do
+    basename "$(dirname "$p")"
+  done
+  for p in /proc/[0-9]*; do
+    case $(readlink "$p/cwd" 2>/dev/null) in "$work"/*) basename "$p" ;; esac
+  done
+}
+
+stop_all() {
+  trap '' INT TERM
+  [ -z "$stage_pid" ] || kill "$stage_pid" 2>/dev/null
+  local signal
+  for signal in TERM KILL; do
+    # shellcheck disable=SC2046 # ids, one a word
+    kill -s "$signal" $(left) 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      [ -n "$(left)" ] || break
+      sleep 0.3
+    done
+  done
+  rm -rf "$work"
+}
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+for stage in "$@"; do
+  printf '\n== %s\n' "$stage"
+  SECONDS=0
+  "$stage" & # in the background, so that a signal is not kept waiting until the stage is over
+  stage_pid=$!
+  wait "$stage_pid"
+  status=$?
+  stage_pid=
+  # A stage that failed must have counted a failure, and one that ran must have counted something.
+  if ! grep -q "^$stage " "$results" || { [ "$status" -ne 0 ] && ! awk -v s="$stage" '$1==s{f+=$3+$4} END{exit !f}' "$results"; }; then
+    echo "  FAIL  $stage did not run to its end"
+    count "$stage" 0 1 0
+  fi
+  echo "   ($stage: $SECONDS s)"
+done
+
+check cleanup "nothing left running" test -z "$(sleep 1; left)"
+
+printf '\n== summary\n'
+awk '{p[$1]+=$2; f[$1]+=$3; s[$1]+=$4; if (!n[$1]++) order[++k]=$1}
+  END {for (i=1; i<=k; i++) printf "  %-12s %5d passed %4d failed %4d skipped\n", order[i], p[order[i]], f[order[i]], s[order[i]]}' "$results"
+awk '{p+=$2; f+=$3; s+=$4} END {printf "\n%d passed, %d failed, %d skipped\n", p, f, s; exit f+s>0}' "$results"
