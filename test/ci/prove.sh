@@ -5,7 +5,7 @@
 # failure. The last line is "N passed, N failed, N skipped". Whatever a stage started and left behind
 # is stopped at the end, also after Ctrl-C or a failure.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 . test/ci/env.sh
 
 FUZZTIME=${FUZZTIME:-5s}
@@ -67,7 +67,9 @@ fuzz_one() {
       count fuzz 1 0 0
       return
     fi
-    grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out" || break
+    if grep -q 'Failing input' <<<"$out" || ! grep -q 'context deadline exceeded' <<<"$out"; then
+      break
+    fi
     echo "  again $2: the fuzzer's own deadline, try $try"
   done
   printf '%s\n  FAIL  %s\n' "$out" "$2"
@@ -90,9 +92,7 @@ e2e() {
 # left prints the ids of the processes that the stages left running.
 left() {
   local p
-  for p in $(TMPDIR=/tmp grep -lsF -- "TMPDIR=$work" /proc/[0-9]*/environ); do
-    basename "$(dirname "$p")"
-  done
+  TMPDIR=/tmp grep -lsF -- "TMPDIR=$work" /proc/[0-9]*/environ | cut -d/ -f3
   for p in /proc/[0-9]*; do
     case $(readlink "$p/cwd" 2>/dev/null) in "$work"/*) basename "$p" ;; esac
   done
