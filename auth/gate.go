@@ -1,0 +1,144 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// touchLimit bounds the writes that slide sessions: those under way at once, and how long each may take.
+const (
+	touchAtOnce = 16
+	touchLimit  = 2 * time.Second
+	// foreignAtOnce bounds the look-ups for tokens under keys that we do not have. They cannot be
+	// told from forged ones, so an attacker can ask for any number of them.
+	foreignAtOnce = 4
+)
+
+// Gate tells who is asking.
+type Gate struct {
+	keys     *Keyring
+	cookies  Cookies
+	sessions Sessions
+	life     Lifetime
+	foreign  chan struct{}
+	touches  chan struct{}
+	pending  sync.WaitGroup
+}
+
+// NewGate makes a gate. Close it to wait for what it still writes.
+func NewGate(keys *Keyring, cookies Cookies, sessions Sessions, life Lifetime) *Gate {
+	return &Gate{
+		keys: keys, cookies: cookies, sessions: sessions, life: life,
+		foreign: make(chan struct{}, foreignAtOnce),
+		touches: make(chan struct{}, touchAtOnce),
+	}
+}
+
+// Close waits until no write is under way.
+func (g *Gate) Close() { g.pending.Wait() }
+
+// Who returns the session of a request.
+//
+// ErrNoSession: the request is certainly nobody's; as ErrDeadCookie if it carries cookies of our name
+// that will never open anything. ErrTwoUsers: it carries live sessions of different users. Any other
+// error: could not find out, which is neither.
+func (g *Gate) Who(ctx context.Context, h http.Header) (Session, error) {
+	var found Session
+	var unsure error
+	dead, foreign := ErrNoSession, false
+	for _, value := range g.cookies.tokens(h) {
+		s, err := g.session(ctx, value)
+		switch {
+		case errors.Is(err, ErrDeadCookie):
+			dead = err
+		case errors.Is(err, ErrNoSession):
+			foreign = true // clearing the dead one beside it would clear this one too
+		case err != nil:
+			unsure = err
+		case found.ID != 0 && found.User.ID != s.User.ID:
+			return Session{}, ErrTwoUsers
+		case found.ID == 0:
+			found = s
+		}
+	}
+	// A cookie that could not be looked up may be another user's: with it open, a session that was
+	// found is no answer yet.
+	if unsure != nil {
+		return Session{}, unsure
+	}
+	if found.ID == 0 && foreign {
+		return Session{}, ErrNoSession
+	}
+	if found.ID == 0 {
+		return Session{}, dead
+	}
+	g.Used(ctx, found)
+	return found, nil
+}
+
+// session looks up one cookie value.
+func (g *Gate) session(ctx context.Context, value string) (Session, error) {
+	standing := g.keys.Judge(value)
+	if standing == Forged {
+		return Session{}, ErrDeadCookie
+	}
+	if standing == Foreign {
+		select {
+		case g.foreign <- struct{}{}:
+			defer func() { <-g.foreign }()
+		default:
+			return Session{}, errors.New("too many tokens under unknown keys at once")
+		}
+	}
+	s, err := g.sessions.Find(ctx, Token(value).Key())
+	if errors.Is(err, ErrNoSession) && standing == Ours {
+		return Session{}, ErrDeadCookie
+	}
+	if err != nil {
+		return Session{}, fmt.Errorf("find session: %w", err)
+	}
+	return s, nil
+}
+
+// endAll ends every session that a request carries a token of. The first failure is returned, and
+// means that some may be alive still.
+func (g *Gate) endAll(ctx context.Context, h http.Header) error {
+	for _, value := range g.cookies.tokens(h) {
+		if g.keys.Judge(value) == Forged {
+			continue
+		}
+		if err := g.sessions.End(ctx, Token(value).Key()); err != nil {
+			return fmt.Errorf("end session: %w", err)
+		}
+	}
+	return nil
+}
+
+// Used slides a session's idle end if that is due. It does not wait for the write and does not fail
+// with it: a session is no less live because its use could not be noted, and the next use tries
+// again. Bytes that move on a long stream are use too, so streams call it as they go.
+func (g *Gate) Used(ctx context.Context, s Session) {
+	if !g.life.due(s, time.Now()) {
+		return
+	}
+	select {
+	case g.touches <- struct{}{}:
+	default:
+		return
+	}
+	g.pending.Go(func() {
+		defer func() { <-g.touches }()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), touchLimit)
+		defer cancel()
+		_ = g.sessions.Touch(ctx, s.Key, g.life.TTL) // counted by the store's metrics
+	})
+}
+
+// due reports whether enough of the idle span has passed to be worth a write: a twelfth.
+func (l Lifetime) due(s Session, now time.Time) bool {
+	return s.ExpiresAt.Before(s.EndsAt) && s.ExpiresAt.Sub(now) < l.TTL-l.TTL/12
+}

@@ -1,0 +1,147 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrRevoked is the cause of a stream's context once its session is over: signed out, expired,
+// its user removed or no longer allowed where the stream goes.
+var ErrRevoked = errors.New("the session is over")
+
+// lookLimit bounds one look-up on behalf of a stream.
+const lookLimit = 3 * time.Second
+
+// Streams knows what is running on behalf of a session and may outlive it: WebSockets, event
+// streams, long downloads and uploads. Each holds a context that ends, with the cause ErrRevoked,
+// once its session is over on any replica. Proxy and upload only obey that context.
+//
+// It learns of an end in two ways. Heard is called by the revocation feed as a revocation becomes
+// known; that may also mean that only the user's row changed, so the session is looked up and judged
+// again. And at the known end of a session a stream looks by itself, for that end may have moved.
+type Streams struct {
+	sessions Sessions
+	grace    time.Duration
+
+	mu  sync.Mutex
+	all map[Key]map[*stream]struct{}
+}
+
+// stream is one piece of work. It costs a timer while nothing happens, and no goroutine.
+type stream struct {
+	key    Key
+	ends   time.Time // the session's absolute end
+	still  func(Session) bool
+	ctx    context.Context //nolint:containedctx // the stream is a context with a reason to end
+	stop   context.CancelCauseFunc
+	queued atomic.Bool // a look is about to begin, so that another need not
+
+	mu     sync.Mutex // one look at a time
+	timer  *time.Timer
+	unsure time.Time // since when the stores could not be asked; zero: they could
+}
+
+// NewStreams makes a registry. The grace is how long a stream may go on while the stores cannot be
+// asked about its session (session.max_unverified).
+func NewStreams(sessions Sessions, grace time.Duration) *Streams {
+	return &Streams{sessions: sessions, grace: grace, all: map[Key]map[*stream]struct{}{}}
+}
+
+// Attach returns a context for work on behalf of s, and a function that must be called when the work
+// is over. The judgement still is asked again whenever the session's user may have changed; it must
+// be safe to call from another goroutine.
+func (st *Streams) Attach(ctx context.Context, s Session, still func(Session) bool) (context.Context, func()) {
+	one := &stream{key: s.Key, ends: s.EndsAt, still: still}
+	one.ctx, one.stop = context.WithCancelCause(ctx)
+	one.mu.Lock() // until the timer is in place, so that an early look waits for it
+	one.timer = time.AfterFunc(time.Until(earlier(s.ExpiresAt, s.EndsAt)), func() { st.look(one) })
+	one.mu.Unlock()
+	st.mu.Lock()
+	if st.all[s.Key] == nil {
+		st.all[s.Key] = map[*stream]struct{}{}
+	}
+	st.all[s.Key][one] = struct{}{}
+	st.mu.Unlock()
+	return one.ctx, func() { st.detach(one) }
+}
+
+func (st *Streams) detach(one *stream) {
+	st.mu.Lock()
+	delete(st.all[one.key], one)
+	if len(st.all[one.key]) == 0 {
+		delete(st.all, one.key)
+	}
+	st.mu.Unlock()
+	one.stop(context.Canceled) // first, so that a look under way ends and does not set the timer again
+	one.timer.Stop()
+}
+
+// Heard tells the streams of a session that it ended or that its user changed.
+func (st *Streams) Heard(k Key) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for one := range st.all[k] {
+		st.wake(one)
+	}
+}
+
+// HeardAll tells every stream: the feed lost its place, or the rules changed.
+func (st *Streams) HeardAll() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, group := range st.all {
+		for one := range group {
+			st.wake(one)
+		}
+	}
+}
+
+func (st *Streams) wake(one *stream) {
+	if one.queued.CompareAndSwap(false, true) {
+		go st.look(one)
+	}
+}
+
+// look asks about a stream's session, and ends the stream or sets the time of the next look.
+func (st *Streams) look(one *stream) {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.queued.Store(false) // before asking: what is heard from here on wants another look
+	ctx, cancel := context.WithTimeout(one.ctx, lookLimit)
+	defer cancel()
+	s, err := st.sessions.Find(ctx, one.key)
+	switch {
+	case one.ctx.Err() != nil:
+	case errors.Is(err, ErrNoSession), err == nil && !one.still(s):
+		one.stop(ErrRevoked)
+	case err == nil:
+		one.unsure = time.Time{}
+		one.timer.Reset(max(time.Until(earlier(s.ExpiresAt, s.EndsAt)), time.Second))
+	default:
+		st.unknown(one)
+	}
+}
+
+// unknown lets a stream go on for the grace while nobody can tell of its session, but never past the
+// session's absolute end.
+func (st *Streams) unknown(one *stream) {
+	now := time.Now()
+	if one.unsure.IsZero() {
+		one.unsure = now
+	}
+	if now.Sub(one.unsure) > st.grace || !now.Before(one.ends) {
+		one.stop(ErrRevoked)
+		return
+	}
+	one.timer.Reset(time.Second)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
