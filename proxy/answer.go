@@ -1,0 +1,119 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// answer tells whoever may not pass what to do. It sets headers and leaves the rest to the error that
+// it returns, or answers by itself and returns nil.
+func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
+	share(w, ask, d.Route)
+	switch {
+	case errors.Is(d.Cause, auth.ErrTwoUsers):
+		return p.twoUsers(w, r, ask, d)
+	case d.Verdict == SignInFirst:
+		return p.signIn(w, r, ask, d)
+	case d.Verdict == Forbidden && d.Strange:
+		return stranger(ask)
+	case d.Verdict == Forbidden:
+		return p.forbidden(r, ask, d)
+	}
+	return web.Unavailable(d.Cause)
+}
+
+// signIn sends a navigation to sign in and back. Anything else gets a 401 that says where: a script
+// cannot follow a redirect to another site, and a POST must not become a GET (PX-01, PX-03).
+func (p *Proxy) signIn(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
+	going := navigation(r)
+	// The cookie goes only if it is certainly dead, and only where a person is looking: the answer to
+	// a background request could overtake a login in another tab and clear its new cookie.
+	if going && errors.Is(d.Cause, auth.ErrDeadCookie) {
+		p.parts.Cookies.Clear(w)
+	}
+	login := p.parts.Site.Login(p.back(r, ask))
+	if going && retrieval(r.Method) {
+		hangUp(w, r)
+		web.Redirect(w, r, http.StatusSeeOther, login)
+		return nil
+	}
+	text := "You have to sign in to use this page."
+	if !retrieval(r.Method) {
+		text = "You are signed out, so what you sent was not passed on. Sign in and send it again."
+	}
+	return &web.Error{
+		Status: http.StatusUnauthorized, Title: "Please sign in", Text: text, Cause: d.Cause,
+		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: login}},
+	}
+}
+
+// forbidden says whose account it was, because that is what people get wrong, and offers another.
+func (p *Proxy) forbidden(r *http.Request, ask Ask, d Decision) error {
+	return &web.Error{
+		Status: http.StatusForbidden, Title: "Not allowed", Event: "forbidden",
+		Text: fmt.Sprintf("You are signed in as %s, and this account may not use this page.", d.Session.User.Email),
+		Links: []web.Link{
+			{Name: "Use another account", Rel: "login", Href: p.parts.Site.OtherAccount(p.back(r, ask))},
+			{Name: "Sign out", Rel: "logout", Href: p.parts.Site.Logout()},
+		},
+	}
+}
+
+// stranger refuses a request that a page of another site made with the user's cookies (RULE-10).
+func stranger(ask Ask) error {
+	return &web.Error{
+		Status: http.StatusForbidden, Title: "Not allowed", Event: "foreign_origin",
+		Text:  "This request was made by a page of another site that may not make it.",
+		Cause: fmt.Errorf("origin %.100q is not listed", ask.Origin),
+	}
+}
+
+// twoUsers clears the cookies of a browser that carries sessions of two users (RULE-07).
+func (p *Proxy) twoUsers(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
+	p.parts.Cookies.Clear(w)
+	return &web.Error{
+		Status: http.StatusBadRequest, Title: "Two accounts at once", Event: "two_users", Cause: d.Cause,
+		Text:  "Your browser sent the sessions of two different accounts, so Gatehouse took neither and signed the browser out. Please sign in again.",
+		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: p.parts.Site.Login(p.back(r, ask))}},
+	}
+}
+
+// refuse prepares the answer of an error that ends a request before its body was read.
+func refuse(w http.ResponseWriter, r *http.Request, err error) error {
+	if err == nil {
+		return nil
+	}
+	var wrong *wrongMethod
+	if errors.As(err, &wrong) {
+		w.Header().Set("Allow", wrong.allow)
+	}
+	hangUp(w, r)
+	return err
+}
+
+// hangUp has an HTTP/1 connection closed after an answer that leaves the request's body unread.
+// Otherwise net/http would first read up to 256 KiB of it, and a client that sends slowly would wait
+// for its 401 all the while (RULE-15, PX-09).
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// share lets the scripts of a listed origin read our refusals: without CORS headers a script cannot
+// tell a 401 from a dead network (PX-01).
+func share(w http.ResponseWriter, ask Ask, route *Route) {
+	if len(route.Origins) == 0 {
+		return
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if contains(route.Origins, ask.Origin) {
+		h.Set("Access-Control-Allow-Origin", ask.Origin)
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+}

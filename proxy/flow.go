@@ -1,0 +1,269 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// flow is one exchange with an app as its bytes move. It is the http.ResponseWriter that ReverseProxy
+// writes to.
+//
+// It keeps a rolling deadline on what the client owes: the body that it is sending, and the taking of
+// output. Never on a quiet stream and never on an app that thinks (RULE-15). When the session ends, a
+// client that does not read cannot hold up the cut.
+type flow struct {
+	http.ResponseWriter
+	ctl   *http.ResponseController
+	r     *http.Request
+	pass  *passage
+	stall time.Duration
+	start time.Time
+	in    inflow
+	err   error // of the first write that failed
+	mu    sync.Mutex
+	done  bool
+}
+
+type flowKey struct{}
+
+func flowOf(ctx context.Context) *flow { return ctx.Value(flowKey{}).(*flow) }
+
+func newFlow(w http.ResponseWriter, r *http.Request, pass *passage, stall time.Duration) *flow {
+	f := &flow{ResponseWriter: w, ctl: http.NewResponseController(w), r: r, pass: pass, stall: stall, start: time.Now()}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Otherwise net/http reads up to 256 KiB of the body by itself once an answer begins, and an
+		// app that answers while it still reads would miss them.
+		_ = f.ctl.EnableFullDuplex()
+	}
+	return f
+}
+
+// arrived notes how long the app took to answer.
+func (f *flow) arrived() {
+	web.RecordOf(f.r.Context()).Whereto.Latency = time.Since(f.start)
+}
+
+// used notes that bytes moved: for a session that is use.
+func (f *flow) used() {
+	if f.pass.used != nil {
+		f.pass.used()
+	}
+}
+
+// WriteHeader passes an answer's head on. An informational one may come before it, past the checks on
+// the answer proper, so its cookies are looked at here.
+func (f *flow) WriteHeader(status int) {
+	if status < 200 {
+		own(f.Header())
+	}
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends bytes to the client, which has the stall time to make room for them.
+func (f *flow) Write(p []byte) (int, error) {
+	if err := f.begin(); err != nil {
+		return 0, err
+	}
+	n, err := f.ResponseWriter.Write(p)
+	return n, f.end(err)
+}
+
+// FlushError sends what is buffered.
+func (f *flow) FlushError() error {
+	if err := f.begin(); err != nil {
+		return err
+	}
+	return f.end(f.ctl.Flush())
+}
+
+// Unwrap lets a http.ResponseController find the rest.
+func (f *flow) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f *flow) begin() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.r.Context().Err(); err != nil {
+		return err
+	}
+	_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall)) // not supported by test recorders only
+	return nil
+}
+
+func (f *flow) end(err error) error {
+	if f.r.ProtoMajor == 2 {
+		// Over HTTP/2 a write deadline that passes resets even a stream that is only quiet.
+		_ = f.ctl.SetWriteDeadline(time.Time{})
+	}
+	if err != nil && f.err == nil {
+		f.err = err
+	}
+	f.used()
+	return err
+}
+
+// cut makes a write that waits for the client fail once the session is over.
+func (f *flow) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.done {
+		_ = f.ctl.SetWriteDeadline(time.Unix(1, 0))
+	}
+}
+
+// finish ends the exchange: what net/http still has to flush, and what is left of a request's body,
+// has a last deadline. net/http sets its own before the next request.
+func (f *flow) finish() {
+	f.in.close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = true
+	if f.r.ProtoMajor == 1 && f.r.Context().Err() == nil {
+		_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
+	}
+}
+
+// broken notes why an exchange ended in the middle of an answer. ReverseProxy then panics, so that
+// net/http breaks the connection and no client takes half an answer for a whole one (golang/go#23643).
+func (f *flow) broken(rec *web.Record) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		switch {
+		case errors.Is(context.Cause(f.r.Context()), auth.ErrRevoked):
+			rec.Outcome.Event, rec.Outcome.Cause = "stream_ended", auth.ErrRevoked
+		case f.err != nil || f.r.Context().Err() != nil:
+			rec.Outcome.Status, rec.Outcome.Cause = web.StatusClientClosedRequest, fmt.Errorf("client went away: %w", context.Canceled)
+		case rec.Outcome.Cause == nil:
+			rec.Outcome.Cause = errors.New("the app broke its answer off")
+		}
+	}
+	panic(v)
+}
+
+// Hijack takes over the client's connection for a WebSocket.
+func (f *flow) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := f.ctl.Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	// ReverseProxy reads from the connection itself and so loses what net/http had already read of
+	// it: frames that came right behind the handshake (golang/go#80875, open as of Go 1.26.8).
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	f.mu.Lock()
+	f.done = true // from here on the deadlines are the tunnel's
+	f.mu.Unlock()
+	return &tunnel{Conn: conn, flow: f, early: early}, rw, nil
+}
+
+// switching checks a 101. ReverseProxy would tunnel whatever both sides agree on, even silence.
+func (f *flow) switching(h http.Header) error {
+	if !f.pass.ask.Socket {
+		return errors.New("the app switched protocols although no WebSocket was asked for")
+	}
+	own(h)
+	for _, name := range []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Content-Length"} {
+		h.Del(name)
+	}
+	return nil
+}
+
+// inflow is the body of a request on its way to the app.
+type inflow struct {
+	io.ReadCloser
+	flow    *flow
+	in, out *http.Request
+
+	mu     sync.Mutex
+	closed bool
+	err    error
+}
+
+func (f *flow) body(b io.ReadCloser, in, out *http.Request) io.ReadCloser {
+	f.in.ReadCloser, f.in.flow, f.in.in, f.in.out = b, f, in, out
+	return &f.in
+}
+
+// Read reads on, giving the client the stall time to send more. A deadline that stayed behind after
+// the body's end would cancel the request, so it is cleared.
+func (b *inflow) Read(p []byte) (int, error) {
+	b.deadline(time.Now().Add(b.flow.stall))
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.deadline(time.Time{})
+		b.mu.Lock()
+		if b.closed {
+			b.mu.Unlock()
+			return n, err
+		}
+		if !errors.Is(err, io.EOF) {
+			b.err = err
+		}
+		b.mu.Unlock()
+	}
+	if errors.Is(err, io.EOF) {
+		b.trail()
+	}
+	b.flow.used()
+	return n, err
+}
+
+// trail hands on the trailers, which have arrived with the end of the body. ReverseProxy announces
+// them and then sends none.
+func (b *inflow) trail() {
+	for name := range b.out.Trailer {
+		b.out.Trailer[name] = b.in.Trailer[name]
+	}
+}
+
+func (b *inflow) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		_ = b.flow.ctl.SetReadDeadline(t)
+	}
+}
+
+// close ends the watch, for the connection may go on to its next request. If the body was not read
+// to its end, net/http reads on a little after us, and gets a few seconds for that.
+func (b *inflow) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.ReadCloser != nil && b.flow.r.ProtoMajor == 1 && !b.flow.done {
+		_ = b.flow.ctl.SetReadDeadline(time.Now().Add(5 * time.Second))
+	}
+}
+
+// failure is why the body broke off, if it did.
+func (b *inflow) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// usedNowAndThen limits how often the use of a session is noted: a write on a stream costs a look at
+// the clock, and every twelfth of the idle span, or every minute, costs more.
+func usedNowAndThen(note func(), s auth.Session) func() {
+	every := max(min(time.Until(s.ExpiresAt)/12, time.Minute), 100*time.Millisecond)
+	var last atomic.Int64
+	last.Store(time.Now().UnixNano())
+	return func() {
+		now, was := time.Now().UnixNano(), last.Load()
+		if now-was > int64(every) && last.CompareAndSwap(was, now) {
+			note()
+		}
+	}
+}

@@ -1,0 +1,247 @@
+// Package proxy answers one question, may they, and carries the request where it goes.
+//
+// The story. A request becomes an Ask (ask.go): method, host, path in every reading that an app may
+// take of it, origin, client address; built once, from the bytes that were sent, and never changed.
+// The Table (table.go) finds the route of each reading. decide looks up who is asking, but only where
+// a route wants to know, and comes to a Verdict: the strictest over all readings. Whoever is refused
+// gets an answer (answer.go) that fits the kind of request (navigation.go): a navigation goes to sign
+// in and comes back, anything else gets a status that programs understand. Whoever is allowed goes on
+// to the route's Next: an Upstream (upstream.go) or a handler of ours. On the way out the client's
+// copies of identity headers are erased in every spelling, and ours are set (identity.go).
+//
+// What this package never does: it never judges another path than the one it forwards, it never
+// believes a header because it is there, it takes "could not find out" neither for a yes nor for a no,
+// it hands no cookie of ours to an app, and it lets nothing that an app could read as our own prefix
+// through to an upstream.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// Verdict is what was decided about a request. The zero value is no yes.
+type Verdict int
+
+const (
+	// Unknown says that it could not be found out who is asking.
+	Unknown Verdict = iota
+	// SignInFirst says that nobody is signed in, and that somebody must be.
+	SignInFirst
+	// Forbidden says that whoever is asking is known, and may not.
+	Forbidden
+	// Allowed lets the request through.
+	Allowed
+)
+
+// String is the verdict as the log has it.
+func (v Verdict) String() string {
+	return [...]string{"unknown", "sign_in", "forbidden", "allow"}[v]
+}
+
+// Parts is what a Proxy is made of.
+type Parts struct {
+	Gate        *auth.Gate
+	Streams     *auth.Streams
+	Cookies     auth.Cookies
+	Site        auth.Site
+	Identity    *Identity
+	Table       *Table
+	Own         http.Handler // our endpoints, under Site.Prefix
+	ReturnHosts []string     // hosts without routes on which our endpoints answer; .corp.test means its subdomains
+}
+
+// Proxy judges requests and carries the allowed ones on. It is safe for concurrent use.
+type Proxy struct {
+	parts Parts
+	table atomic.Pointer[Table]
+}
+
+// New makes a Proxy of its parts.
+func New(parts Parts) *Proxy {
+	p := &Proxy{parts: parts}
+	p.table.Store(parts.Table)
+	return p
+}
+
+// Reload puts another table in the place of the present one. Each request is judged by one table, the
+// one that it met first. Afterwards call Streams.HeardAll, so that what is running is judged again.
+func (p *Proxy) Reload(t *Table) { p.table.Store(t) }
+
+// Serve answers a request or returns what went wrong with it.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
+	ask, err := p.askOf(r)
+	if err != nil {
+		return refuse(w, r, err)
+	}
+	if !p.known(ask.Host) {
+		return refuse(w, r, notFound("No such site here."))
+	}
+	if within(ask.Path, p.parts.Site.Prefix) {
+		return p.own(w, r, ask)
+	}
+	d, err := p.decide(r.Context(), ask, func(ctx context.Context) (auth.Session, error) {
+		return p.parts.Gate.Who(ctx, r.Header)
+	})
+	if err != nil {
+		return refuse(w, r, err)
+	}
+	p.note(r.Context(), d)
+	if d.Verdict != Allowed {
+		return refuse(w, r, p.answer(w, r, ask, d))
+	}
+	p.pass(w, r, ask, d)
+	return nil
+}
+
+// known reports whether a host is ours to answer for.
+func (p *Proxy) known(host string) bool {
+	if host == p.publicHost() || p.table.Load().has(host) {
+		return true
+	}
+	for _, h := range p.parts.ReturnHosts {
+		if host == h || strings.HasPrefix(h, ".") && strings.HasSuffix(host, h) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Proxy) publicHost() string {
+	host, err := CanonicalHost(p.parts.Site.Public.Host, p.parts.Site.Public.Scheme)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// everywhere are the endpoints of ours that answer on every known host. Pages about sessions, users
+// and files live on the public host alone, where no app can run a script.
+var everywhere = []string{"/login", "/callback", "/logout", "/check", "/me"}
+
+// own hands a request to our own endpoints.
+func (p *Proxy) own(w http.ResponseWriter, r *http.Request, ask Ask) error {
+	rest := strings.TrimPrefix(ask.Path, p.parts.Site.Prefix)
+	open := ask.Host == p.publicHost()
+	for _, path := range everywhere {
+		open = open || within(rest, path)
+	}
+	if !open {
+		return refuse(w, r, notFound("No such page here."))
+	}
+	p.parts.Own.ServeHTTP(w, r)
+	return nil
+}
+
+// Decision is a verdict with its grounds.
+type Decision struct {
+	Verdict Verdict
+	Route   *Route       // of the path as sent
+	Session auth.Session // zero: nobody, or nobody was looked up
+	Strange bool         // forbidden because of the page that the request came from, not of who asks
+	Ruled   bool         // a route that was met rules methods
+	Cause   error        // why nobody is in, or why it could not be found out
+}
+
+// decide is the one place that says who may. It asks who at most once, and not at all where every
+// route that the path may mean is public. An error is the answer to an Ask that has no route.
+func (p *Proxy) decide(ctx context.Context, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
+	for _, reading := range ask.readings {
+		if within(strings.ToLower(reading), strings.ToLower(p.parts.Site.Prefix)) {
+			return Decision{}, notFound("No such page here.")
+		}
+	}
+	met, err := p.table.Load().match(ask)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Route: met.route, Ruled: met.ruled}
+	strange := p.strange(ask, met.route)
+	// A request from a page of another site does not speak for the user, so that where nobody has to
+	// be signed in nobody is looked up for it.
+	if met.preflight || met.access == Public || met.access == Identify && strange {
+		d.Verdict = Allowed
+		return d, nil
+	}
+	s, err := who(ctx)
+	switch {
+	case errors.Is(err, auth.ErrNoSession) && met.access == Identify:
+		d.Verdict = Allowed
+	case errors.Is(err, auth.ErrNoSession):
+		d.Verdict, d.Cause = SignInFirst, err
+	case err != nil:
+		d.Verdict, d.Cause = Unknown, err
+	default:
+		d.Session, d.Strange = s, strange
+		d.Verdict = met.judge(s.User, strange)
+	}
+	return d, nil
+}
+
+// strange reports whether the request was made by a page that is not the app's own and not listed
+// for the route (RULE-10). A request without Origin was not made by a page across origins.
+func (p *Proxy) strange(ask Ask, route *Route) bool {
+	return ask.Origin != "" && ask.Origin != p.originOf(ask) && !contains(route.Origins, ask.Origin)
+}
+
+// originOf is the origin of the app itself, with the scheme by which browsers reach all of the site.
+func (p *Proxy) originOf(ask Ask) string {
+	return p.parts.Site.Public.Scheme + "://" + ask.Host
+}
+
+func (p *Proxy) note(ctx context.Context, d Decision) {
+	rec := web.RecordOf(ctx)
+	rec.Outcome.Verdict = d.Verdict.String()
+	rec.Whereto.Route = d.Route.Name
+	if d.Session.ID != 0 {
+		rec.Who = web.Who{User: d.Session.User.Email, Session: d.Session.ID}
+	}
+}
+
+// pass carries an allowed request on. The work of a signed-in user ends with the session: the context
+// that Next sees is cut then, with the cause auth.ErrRevoked.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) {
+	pass := &passage{ask: ask, decision: d, identity: p.parts.Identity, scheme: p.parts.Site.Public.Scheme}
+	ctx := context.WithValue(r.Context(), passageKey{}, pass)
+	if d.Session.ID != 0 {
+		attached, detach := p.parts.Streams.Attach(ctx, d.Session, p.still(ask, d.Session))
+		defer detach()
+		pass.used = usedNowAndThen(func() { p.parts.Gate.Used(attached, d.Session) }, d.Session)
+		ctx = attached
+	}
+	d.Route.Next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// still judges a running request again, by the table of that moment.
+func (p *Proxy) still(ask Ask, before auth.Session) func(auth.Session) bool {
+	return func(s auth.Session) bool {
+		d, err := p.decide(context.Background(), ask, func(context.Context) (auth.Session, error) { return s, nil })
+		return err == nil && d.Verdict == Allowed && s.User.ID == before.User.ID
+	}
+}
+
+// passage is what an upstream has to know of a request that was let through.
+type passage struct {
+	ask      Ask
+	decision Decision
+	identity *Identity
+	scheme   string // by which browsers reach the site
+	used     func() // notes that bytes moved; nil where nobody is signed in
+}
+
+type passageKey struct{}
+
+func contains(list []string, s string) bool {
+	for _, have := range list {
+		if have == s {
+			return true
+		}
+	}
+	return false
+}

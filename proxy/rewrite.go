@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// rewrite makes the request that the app gets. It runs after ReverseProxy removed the hop-by-hop
+// headers, among them what the client's Connection line names: nothing that is set here can be named
+// there and lost (golang/go#50580).
+func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
+	f := flowOf(pr.In.Context())
+	pass, out := f.pass, pr.Out
+	u.address(out, pass.ask)
+	pass.identity.Erase(out.Header)
+	auth.Strip(out.Header)
+	switch {
+	case pass.decision.Verdict == Allowed && pass.decision.Session.ID != 0 && pass.decision.Route.Access != Public:
+		pass.identity.Vouch(out.Header, pass.decision.Session.User)
+	case pass.ask.Wanted != "":
+		out.Header.Del("Cookie") // a preflight carries no credentials (Fetch standard, section 4.8)
+	}
+	if pass.decision.Ruled {
+		dropOverrides(out.Header)
+	}
+	if !pass.ask.Socket {
+		out.Header.Del("Connection")
+		out.Header.Del("Upgrade")
+	}
+	u.forward(out.Header, pass)
+	out.Header.Set("X-Request-Id", web.RecordOf(pr.In.Context()).ID)
+	if out.Body != nil {
+		pass.identity.Erase(out.Trailer)
+		out.Body = f.body(out.Body, pr.In, out)
+	}
+}
+
+// address points a request at the upstream. ReverseProxy cleans queries of what net/url cannot parse,
+// and url.URL re-encodes paths; the bytes that were judged are put back.
+func (u *Upstream) address(out *http.Request, ask Ask) {
+	path := ask.Path
+	if rest, ok := strings.CutPrefix(path, u.target.Strip); ok && u.target.Strip != "/" && within(path, u.target.Strip) {
+		path = "/" + strings.TrimPrefix(rest, "/")
+	}
+	to := *u.url
+	if strings.HasPrefix(path, "//") {
+		// Only such paths as need no encoding come here, see Ask.target.
+		to.Path, to.RawPath = decode(path), path
+	} else {
+		to.Opaque = path
+	}
+	to.RawQuery, to.ForceQuery = strings.TrimPrefix(ask.Query, "?"), ask.Query == "?"
+	out.URL = &to
+	switch u.target.Host {
+	case "", "client":
+		out.Host = ask.Host
+	case "upstream":
+		out.Host = ""
+	default:
+		out.Host = u.target.Host
+	}
+}
+
+// forward tells the app where the request came from, in the words of the peer that we believe and in
+// no others.
+func (u *Upstream) forward(h http.Header, pass *passage) {
+	if pass.ask.Client.IsValid() {
+		client := pass.ask.Client.String()
+		h["X-Forwarded-For"] = []string{client}
+		h["X-Real-Ip"] = []string{client}
+	}
+	h["X-Forwarded-Host"] = []string{pass.ask.Host}
+	h["X-Forwarded-Proto"] = []string{pass.ask.Scheme}
+	if u.target.Strip != "" && u.target.Strip != "/" {
+		h["X-Forwarded-Prefix"] = []string{u.target.Strip}
+	}
+}
+
+// overrides are the headers by which some frameworks let a request be of another method than the one
+// that was judged (RULE-14).
+var overrides = map[string]bool{"x-http-method-override": true, "x-http-method": true, "x-method-override": true}
+
+func dropOverrides(h http.Header) {
+	for name := range h {
+		if overrides[fold(name)] {
+			delete(h, name)
+		}
+	}
+}
+
+// own drops the cookies with our names that an app sets: it would sign people out, or in as somebody
+// else. A cookie without a name counts by its value, since a browser sends that alone.
+func own(h http.Header) {
+	lines := h["Set-Cookie"]
+	kept := lines[:0:0]
+	for _, line := range lines {
+		name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), ";")
+		name, _, _ = strings.Cut(name, "=")
+		if !auth.Mine(strings.TrimSpace(name)) {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) < len(lines) {
+		h["Set-Cookie"] = kept
+	}
+}
+
+// targeted are headers that speak to shared caches past Cache-Control (RFC 9213 and its forerunners).
+var targeted = []string{"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires"}
+
+// keepPrivate keeps shared caches from storing what one user saw (RULE-14). What the app says of
+// browsers' own caches stays. A route with a shared cache keeps what the app says, if it says something.
+func keepPrivate(h http.Header, shared bool) {
+	lines := h["Cache-Control"]
+	if shared && len(lines) > 0 {
+		return
+	}
+	for _, name := range targeted {
+		h.Del(name)
+	}
+	var kept []string
+	private := false
+	for part := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		part = strings.TrimSpace(part)
+		switch name, _, _ := strings.Cut(strings.ToLower(part), "="); strings.TrimSpace(name) {
+		case "", "public", "s-maxage":
+			continue
+		case "private", "no-store":
+			private = true
+		}
+		kept = append(kept, part)
+	}
+	if !private {
+		kept = append(kept, "private")
+	}
+	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
+}
+
+// mayTrail reports whether an answer has trailers, or may have and the client would understand them:
+// over HTTP/2 the app need not announce any.
+func mayTrail(r *http.Request, res *http.Response) bool {
+	return len(res.Trailer) > 0 ||
+		res.ProtoMajor == 2 && httpguts.HeaderValuesContainsToken(r.Header["Te"], "trailers")
+}
