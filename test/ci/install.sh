@@ -79,7 +79,7 @@ case $job in
     want npm npm
     ;;
 esac
-case $job in bench) want wrk wrk ;; esac
+case $job in bench) want wrk wrk; want redis-server redis-server ;; esac
 case $job in image) want buildah buildah; want debootstrap debootstrap ;; esac
 
 if [ ${#packages[@]} -gt 0 ]; then
