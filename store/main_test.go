@@ -1,0 +1,59 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/store"
+	"github.com/gatehouse-auth/gatehouse/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// operator is the command line's side of SQL in the shape that the suites ask for.
+type operator struct{ *store.SQL }
+
+func (o operator) AddUser(ctx context.Context, email, name string, roles []string) (auth.User, error) {
+	account, err := o.SQL.AddUser(ctx, email, name, roles)
+	return account.User, err
+}
+
+func ground(s *store.SQL) storetest.Ground {
+	return storetest.Ground{Users: s, Sessions: s, Operator: operator{s}}
+}
+
+// open opens and migrates a database, and closes it with the test.
+func open(t *testing.T, o store.Options) *store.SQL {
+	t.Helper()
+	s, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatalf("Migrate: %v", err)
+	}
+	return s
+}
+
+func openLite(t *testing.T) *store.SQL {
+	t.Helper()
+	return open(t, store.Options{Dir: t.TempDir()})
+}
+
+// dialects runs a test on each database: a fresh SQLite file, and a schema of its own in one
+// Postgres server that all of the test share.
+func dialects(t *testing.T, test func(t *testing.T, fresh func(*testing.T) *store.SQL)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, openLite) })
+	t.Run("postgres", func(t *testing.T) {
+		p := storetest.Postgres(t)
+		test(t, func(t *testing.T) *store.SQL { return open(t, store.Options{Database: p.Database()}) })
+	})
+}

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+)
+
+// maxAgent is how much of a User-Agent is kept, in bytes.
+const maxAgent = 256
+
+// Create keeps the contract of auth.Sessions.
+func (s *SQL) Create(ctx context.Context, made auth.Session) (err error) {
+	defer func(start time.Time) { s.observe.note("database", "create", start, outcome(err)) }(time.Now())
+	row := &session{
+		TokenHash: made.Key[:], UserID: made.User.ID, CreatedAt: stamp(made.CreatedAt),
+		ExpiresAt: stamp(made.ExpiresAt), EndsAt: stamp(made.EndsAt), LastSeen: stamp(made.CreatedAt),
+		UserAgent: clean(made.UserAgent, maxAgent),
+	}
+	if made.IP.IsValid() {
+		row.IP = made.IP.String()
+	}
+	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) error {
+		// The lock makes whoever disables the user wait for this session, and then end it.
+		q := tx.NewSelect().Model((*user)(nil)).Column("id").Where("id = ?", row.UserID).Where("NOT disabled")
+		var id int64
+		if err := s.locked(q, "SHARE").Scan(ctx, &id); errors.Is(err, sql.ErrNoRows) {
+			return auth.ErrNoUser
+		} else if err != nil {
+			return err
+		}
+		_, err := tx.NewInsert().Model(row).Returning("NULL").Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("create session: %w", err)
+	}
+	return nil
+}
+
+// Find keeps the contract of auth.Sessions.
+func (s *SQL) Find(ctx context.Context, k auth.Key) (found auth.Session, err error) {
+	defer func(start time.Time) { s.observe.note("database", "find", start, outcome(err)) }(time.Now())
+	var row session
+	err = s.db.NewSelect().Model(&row).Relation("User").
+		Where("token_hash = ?", k[:]).Where(`NOT "user".disabled`).Scan(ctx)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return auth.Session{}, auth.ErrNoSession
+	case err != nil:
+		return auth.Session{}, fmt.Errorf("find session: %w", tidy(err))
+	}
+	if found = row.auth(); !found.Live(time.Now()) {
+		return auth.Session{}, auth.ErrNoSession
+	}
+	return found, nil
+}
+
+// Touch keeps the contract of auth.Sessions. It is one conditional UPDATE: of many at once the first
+// moves the end, and the others no longer meet the condition.
+func (s *SQL) Touch(ctx context.Context, k auth.Key, ttl time.Duration) (err error) {
+	defer func(start time.Time) { s.observe.note("database", "touch", start, outcome(err)) }(time.Now())
+	now := time.Now().UTC()
+	_, err = s.db.NewUpdate().Model((*session)(nil)).
+		Set("expires_at = CASE WHEN ends_at < ? THEN ends_at ELSE ? END", stamp(now.Add(ttl)), stamp(now.Add(ttl))).
+		Set("last_seen = ?", stamp(now)).
+		Where("token_hash = ?", k[:]).
+		Where("expires_at > ?", stamp(now)).Where("ends_at > ?", stamp(now)).
+		Where("expires_at <= ?", stamp(now.Add(ttl-ttl/12))).Where("expires_at < ends_at").
+		Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("touch session: %w", tidy(err))
+	}
+	return nil
+}
+
+// End keeps the contract of auth.Sessions.
+func (s *SQL) End(ctx context.Context, k auth.Key) (err error) {
+	defer func(start time.Time) { s.observe.note("database", "end", start, outcome(err)) }(time.Now())
+	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewDelete().Model((*session)(nil)).Where("token_hash = ?", k[:]).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package storetest
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// RedisServer is a real Redis for one test, empty, without persistence.
+type RedisServer struct {
+	server
+	URL  string // redis://127.0.0.1:port
+	Addr string // 127.0.0.1:port
+}
+
+// Redis starts a Redis server on a private port; args go on its command line ("--requirepass", "x").
+// It ends with the test.
+func Redis(t testing.TB, args ...string) *RedisServer {
+	t.Helper()
+	path := program(t, "redis-server", "redis-server")
+	port, dir := strconv.Itoa(freePort(t)), room(t)
+	r := &RedisServer{Addr: net.JoinHostPort("127.0.0.1", port)}
+	r.URL = "redis://" + r.Addr
+	r.server = server{t: t, name: "redis-server", make: func() *exec.Cmd {
+		line := append([]string{
+			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir,
+		}, args...)
+		cmd := exec.Command(path, line...) //nolint:gosec,noctx // our own arguments; it lives as long as the test
+		humble(t, cmd)
+		return cmd
+	}}
+	r.up = func() bool {
+		reply, err := r.ask("PING")
+		return err == nil && (strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH"))
+	}
+	r.Start()
+	t.Cleanup(r.Stop)
+	return r
+}
+
+// Stop ends the server; what it held is gone.
+func (r *RedisServer) Stop() { r.stop(syscall.SIGKILL) }
+
+// Freeze stops the server without closing anything: it accepts connections and never answers.
+func (r *RedisServer) Freeze() { r.t.Helper(); r.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on.
+func (r *RedisServer) Thaw() { r.t.Helper(); r.signal(syscall.SIGCONT) }
+
+// Do runs a command whose words hold no spaces ("CONFIG SET maxmemory 1") and returns the first line
+// of the reply in Redis's protocol: "+OK", ":1", "-ERR …".
+func (r *RedisServer) Do(command string) string {
+	r.t.Helper()
+	reply, err := r.ask(command)
+	if err != nil {
+		r.t.Fatalf("redis %s: %v", command, err)
+	}
+	return reply
+}
+
+// ask speaks the inline protocol, so that this package needs no client.
+func (r *RedisServer) ask(command string) (string, error) {
+	conn, err := net.DialTimeout("tcp", r.Addr, time.Second) //nolint:noctx // one second
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
+		return "", err
+	}
+	reply, err := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimSpace(reply), err
+}
