@@ -37,7 +37,6 @@ func (p *Proxy) signIn(w http.ResponseWriter, r *http.Request, ask Ask, d Decisi
 	}
 	login := p.parts.Site.Login(p.back(r, ask))
 	if going && retrieval(r.Method) {
-		hangUp(w, r)
 		web.Redirect(w, r, http.StatusSeeOther, login)
 		return nil
 	}
@@ -82,26 +81,13 @@ func (p *Proxy) twoUsers(w http.ResponseWriter, r *http.Request, ask Ask, d Deci
 	}
 }
 
-// refuse prepares the answer of an error that ends a request before its body was read.
-func refuse(w http.ResponseWriter, r *http.Request, err error) error {
-	if err == nil {
-		return nil
-	}
+// refuse prepares the answer of an error, which may be nil.
+func refuse(w http.ResponseWriter, err error) error {
 	var wrong *wrongMethod
 	if errors.As(err, &wrong) {
 		w.Header().Set("Allow", wrong.allow)
 	}
-	hangUp(w, r)
 	return err
-}
-
-// hangUp has an HTTP/1 connection closed after an answer that leaves the request's body unread.
-// Otherwise net/http would first read up to 256 KiB of it, and a client that sends slowly would wait
-// for its 401 all the while (RULE-15, PX-09).
-func hangUp(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
 }
 
 // share lets the scripts of a listed origin read our refusals: without CORS headers a script cannot

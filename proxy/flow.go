@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -31,8 +30,10 @@ type flow struct {
 	start time.Time
 	in    inflow
 	err   error // of the first write that failed
-	mu    sync.Mutex
-	done  bool
+
+	mu     sync.Mutex
+	done   bool    // the deadlines of the connection are no longer ours
+	tunnel *tunnel // what became of the connection after a handshake
 }
 
 type flowKey struct{}
@@ -116,19 +117,22 @@ func (f *flow) end(err error) error {
 func (f *flow) cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.done {
+	switch {
+	case f.tunnel != nil:
+		f.tunnel.cut()
+	case !f.done:
 		_ = f.ctl.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
 
-// finish ends the exchange: what net/http still has to flush, and what is left of a request's body,
+// finish ends an exchange: what net/http still has to flush, and what is left of a request's body,
 // has a last deadline. net/http sets its own before the next request.
 func (f *flow) finish() {
 	f.in.close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done = true
-	if f.r.ProtoMajor == 1 && f.r.Context().Err() == nil {
+	if f.r.ProtoMajor == 1 && f.tunnel == nil && f.r.Context().Err() == nil {
 		_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
 	}
 }
@@ -144,9 +148,10 @@ func (f *flow) broken(rec *web.Record) {
 		switch {
 		case errors.Is(context.Cause(f.r.Context()), auth.ErrRevoked):
 			rec.Outcome.Event, rec.Outcome.Cause = "stream_ended", auth.ErrRevoked
+		case rec.Outcome.Cause != nil: // an answer of ours, to a client that had gone
 		case f.err != nil || f.r.Context().Err() != nil:
-			rec.Outcome.Status, rec.Outcome.Cause = web.StatusClientClosedRequest, fmt.Errorf("client went away: %w", context.Canceled)
-		case rec.Outcome.Cause == nil:
+			rec.Outcome.Cause = errors.New("the client went away or stopped reading")
+		default:
 			rec.Outcome.Cause = errors.New("the app broke its answer off")
 		}
 	}
@@ -163,9 +168,9 @@ func (f *flow) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// it: frames that came right behind the handshake (golang/go#80875, open as of Go 1.26.8).
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	f.mu.Lock()
-	f.done = true // from here on the deadlines are the tunnel's
-	f.mu.Unlock()
-	return &tunnel{Conn: conn, flow: f, early: early}, rw, nil
+	defer f.mu.Unlock()
+	f.done, f.tunnel = true, &tunnel{Conn: conn, flow: f, early: early}
+	return f.tunnel, rw, nil
 }
 
 // switching checks a 101. ReverseProxy would tunnel whatever both sides agree on, even silence.
@@ -188,7 +193,8 @@ type inflow struct {
 
 	mu     sync.Mutex
 	closed bool
-	err    error
+	ended  bool  // nothing more will come
+	err    error // why, if it was not the body's end
 }
 
 func (f *flow) body(b io.ReadCloser, in, out *http.Request) io.ReadCloser {
@@ -203,21 +209,25 @@ func (b *inflow) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
 		b.deadline(time.Time{})
-		b.mu.Lock()
-		if b.closed {
-			b.mu.Unlock()
-			return n, err
-		}
-		if !errors.Is(err, io.EOF) {
-			b.err = err
-		}
-		b.mu.Unlock()
-	}
-	if errors.Is(err, io.EOF) {
-		b.trail()
+		b.end(err)
 	}
 	b.flow.used()
 	return n, err
+}
+
+// end notes why nothing more will come.
+func (b *inflow) end(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.ended = true
+	if errors.Is(err, io.EOF) {
+		b.trail()
+	} else {
+		b.err = err
+	}
 }
 
 // trail hands on the trailers, which have arrived with the end of the body. ReverseProxy announces
@@ -242,7 +252,7 @@ func (b *inflow) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.ReadCloser != nil && b.flow.r.ProtoMajor == 1 && !b.flow.done {
+	if b.ReadCloser != nil && !b.ended && b.flow.r.ProtoMajor == 1 {
 		_ = b.flow.ctl.SetReadDeadline(time.Now().Add(5 * time.Second))
 	}
 }

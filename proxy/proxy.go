@@ -78,10 +78,10 @@ func (p *Proxy) Reload(t *Table) { p.table.Store(t) }
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	ask, err := p.askOf(r)
 	if err != nil {
-		return refuse(w, r, err)
+		return refuse(w, err)
 	}
 	if !p.known(ask.Host) {
-		return refuse(w, r, notFound("No such site here."))
+		return refuse(w, notFound("No such site here."))
 	}
 	if within(ask.Path, p.parts.Site.Prefix) {
 		return p.own(w, r, ask)
@@ -90,11 +90,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 		return p.parts.Gate.Who(ctx, r.Header)
 	})
 	if err != nil {
-		return refuse(w, r, err)
+		return refuse(w, err)
 	}
 	p.note(r.Context(), d)
 	if d.Verdict != Allowed {
-		return refuse(w, r, p.answer(w, r, ask, d))
+		return refuse(w, p.answer(w, r, ask, d))
 	}
 	p.pass(w, r, ask, d)
 	return nil
@@ -133,7 +133,7 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request, ask Ask) error {
 		open = open || within(rest, path)
 	}
 	if !open {
-		return refuse(w, r, notFound("No such page here."))
+		return refuse(w, notFound("No such page here."))
 	}
 	p.parts.Own.ServeHTTP(w, r)
 	return nil

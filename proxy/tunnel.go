@@ -48,6 +48,15 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// cut makes a write that waits for the client fail, so that the tunnel can close.
+func (t *tunnel) cut() {
+	if t.mu.TryLock() {
+		t.mu.Unlock()
+		return // nothing is waiting, and what comes next is the close frame
+	}
+	_ = t.Conn.SetWriteDeadline(time.Unix(1, 0))
+}
+
 // CloseWrite ends the direction to the client and leaves the other one open (PX-06).
 func (t *tunnel) CloseWrite() error {
 	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {

@@ -190,6 +190,9 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := web.RecordOf(r.Context())
 	rec.Whereto.Upstream = u.String()
 	f := newFlow(w, r, pass, u.target.Stall)
+	// A client that does not read would hold up the end of its session until the stall time is over.
+	stop := context.AfterFunc(r.Context(), f.cut)
+	defer stop()
 	defer f.finish()
 	defer f.broken(rec)
 	u.proxy.ServeHTTP(f, r.WithContext(context.WithValue(r.Context(), flowKey{}, f)))
@@ -217,8 +220,9 @@ func (u *Upstream) received(res *http.Response) error {
 func (u *Upstream) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	f := flowOf(r.Context())
 	f.arrived()
-	hangUp(f, f.r)
-	web.Answer(f, f.r, explain(r.Context(), f, err))
+	_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
+	// Not through the flow, which sends nothing more once the session is over.
+	web.Answer(f.ResponseWriter, f.r, explain(r.Context(), f, err))
 }
 
 func explain(ctx context.Context, f *flow, err error) error {
