@@ -1,189 +1,205 @@
 package main
 
 import (
-	"time"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
 )
 
-// Config is every key of config.yaml. A key's name is the path of yaml tags that leads to it:
-// session.max_lifetime. Load fills it; Validate says what is wrong with it.
-//
-// After Load the secrets that were given as files stand in their value fields (Store.Database for
-// store.database_file), so nobody else opens those files. The keys of the key file are the
-// exception, for they change while the process runs: ask Keys.
-type Config struct {
-	Server   ServerConfig     `yaml:"server"`
-	Admin    AdminConfig      `yaml:"admin"`
-	Secret   SecretConfig     `yaml:"secret"`
-	Cookie   CookieConfig     `yaml:"cookie"`
-	Login    LoginConfig      `yaml:"login"`
-	Session  SessionConfig    `yaml:"session"`
-	Store    StoreConfig      `yaml:"store"`
-	Identity []IdentityConfig `yaml:"identity"`
-	Routes   []RouteConfig    `yaml:"routes"`
-	Log      LogConfig        `yaml:"log"`
+// The configuration, in one direction: the strict reader (config_file.go) goes over the file and
+// notes every fault with its line; viper lays the sources over each other, which are, the strongest
+// first, --set, the environment, the file, the defaults; secrets that stand in files of their own
+// are fetched (config_secret.go); Validate (config_check.go) judges the whole. All faults of all
+// steps are reported at once, and none of them prints a secret.
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// Source is where a configuration comes from, beside the environment of the process.
+type Source struct {
+	File string   // empty: no file
+	Set  []string // key=value, from the command line
 }
 
-// ServerConfig is the listener that browsers reach, and how it stops.
-type ServerConfig struct {
-	Listen         string              `yaml:"listen"`
-	PublicURL      string              `yaml:"public_url"`
-	Prefix         string              `yaml:"prefix"`
-	TrustedProxies []TrustedPeerConfig `yaml:"trusted_proxies"`
-	TLS            ServerTLSConfig     `yaml:"tls"`
-	DrainDelay     time.Duration       `yaml:"drain_delay"`
-	DrainTimeout   time.Duration       `yaml:"drain_timeout"`
-}
-
-// TrustedPeerConfig is a proxy whose forwarded headers count, and which of them.
-type TrustedPeerConfig struct {
-	From    string   `yaml:"from"`
-	Headers []string `yaml:"headers"`
-}
-
-// ServerTLSConfig is the certificate of the listener; both files or neither.
-type ServerTLSConfig struct {
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-}
-
-// AdminConfig is the listener for probes and metrics.
-type AdminConfig struct {
-	Listen string `yaml:"listen"`
-}
-
-// SecretConfig names the key file.
-type SecretConfig struct {
-	KeysFile string `yaml:"keys_file"`
-}
-
-// CookieConfig says how far the session cookie reaches.
-type CookieConfig struct {
-	Domain string `yaml:"domain"`
-}
-
-// LoginConfig is the OpenID provider and whom it may bring.
-type LoginConfig struct {
-	Issuer            string   `yaml:"issuer"`
-	ClientID          string   `yaml:"client_id"`
-	ClientSecret      string   `yaml:"client_secret" secret:"true"`
-	ClientSecretFile  string   `yaml:"client_secret_file"`
-	HostedDomain      string   `yaml:"hosted_domain"`
-	AutoCreateDomains []string `yaml:"auto_create_domains"`
-	ReturnHosts       []string `yaml:"return_hosts"`
-	TrustEmail        bool     `yaml:"trust_email"`
-}
-
-// SessionConfig says how long a session lasts.
-type SessionConfig struct {
-	TTL           time.Duration `yaml:"ttl"`
-	MaxLifetime   time.Duration `yaml:"max_lifetime"`
-	MaxUnverified time.Duration `yaml:"max_unverified"`
-}
-
-// StoreConfig says where users and sessions are kept.
-type StoreConfig struct {
-	Dir           string `yaml:"dir"`
-	Database      string `yaml:"database" secret:"true"`
-	DatabaseFile  string `yaml:"database_file"`
-	Redis         string `yaml:"redis" secret:"true"`
-	RedisFile     string `yaml:"redis_file"`
-	ListenURL     string `yaml:"listen_url" secret:"true"`
-	ListenURLFile string `yaml:"listen_url_file"`
-}
-
-// IdentityConfig is one header that tells an app who is asking.
-type IdentityConfig struct {
-	Header string `yaml:"header"`
-	Value  string `yaml:"value"`
-}
-
-// RouteConfig is where requests go, and who may.
-type RouteConfig struct {
-	Host           string          `yaml:"host"`
-	Path           string          `yaml:"path"`
-	Methods        []string        `yaml:"methods"`
-	Upstream       string          `yaml:"upstream"`
-	Public         Public          `yaml:"public"`
-	Allow          *AllowConfig    `yaml:"allow"` // nil: any signed-in user
-	Origins        []string        `yaml:"origins"`
-	AllowPreflight bool            `yaml:"allow_preflight"`
-	StripPrefix    bool            `yaml:"strip_prefix"`
-	UpstreamHost   string          `yaml:"upstream_host"`
-	SharedCache    bool            `yaml:"shared_cache"`
-	TLS            ClientTLSConfig `yaml:"tls"`
-	Timeouts       TimeoutsConfig  `yaml:"timeouts"`
-}
-
-// Public is "false", "true" or "identify"; in YAML the first two are booleans.
-type Public string
-
-// AllowConfig says which signed-in users may. The kinds are OR-ed.
-type AllowConfig struct {
-	Roles   []string `yaml:"roles"`
-	Emails  []string `yaml:"emails"`
-	Domains []string `yaml:"domains"`
-}
-
-// ClientTLSConfig is how an https upstream is verified, and how we show who we are.
-type ClientTLSConfig struct {
-	CAFile     string `yaml:"ca_file"`
-	CertFile   string `yaml:"cert_file"`
-	KeyFile    string `yaml:"key_file"`
-	ServerName string `yaml:"server_name"`
-}
-
-// TimeoutsConfig bounds the waits for one upstream.
-type TimeoutsConfig struct {
-	Dial   time.Duration `yaml:"dial"`
-	Header time.Duration `yaml:"header"`
-	Idle   time.Duration `yaml:"idle"`
-	Stall  time.Duration `yaml:"stall"`
-}
-
-// LogConfig says what is logged and how it looks.
-type LogConfig struct {
-	Level  string `yaml:"level"`
-	Format string `yaml:"format"`
-}
-
-// Defaults is the configuration of an empty file. It does not validate: public_url and the client
-// at the provider have no sensible default.
-func Defaults() Config {
-	return Config{
-		Server:  ServerConfig{Listen: ":8080", Prefix: "/_gate", DrainDelay: 5 * time.Second, DrainTimeout: 30 * time.Second},
-		Admin:   AdminConfig{Listen: "127.0.0.1:9090"},
-		Login:   LoginConfig{Issuer: "https://accounts.google.com"},
-		Session: SessionConfig{TTL: time.Hour, MaxLifetime: 12 * time.Hour, MaxUnverified: 10 * time.Minute},
-		Store:   StoreConfig{Dir: "./data"},
-		Identity: []IdentityConfig{
-			{"X-Auth-Request-User", "user"},
-			{"X-Auth-Request-Email", "email"},
-			{"X-Auth-Request-Preferred-Username", "preferred_username"},
-			{"X-Auth-Request-Name", "name"},
-			{"X-Auth-Request-Groups", "groups"},
-		},
-		Log: LogConfig{Level: "info", Format: "auto"},
+// Load reads the configuration and judges it. Every error is a Faults. The Config that comes with
+// an error is as much as could be read, for reports only.
+func Load(src Source) (Config, error) {
+	cfg, faults := read(src)
+	blamed := map[string]bool{}
+	for _, f := range faults {
+		blamed[f.Key] = true
 	}
+	judged, warnings := cfg.Validate()
+	for _, f := range judged {
+		if !blamed[f.Key] { // what could not be read is not judged as well
+			faults = append(faults, f)
+		}
+	}
+	cfg.Warnings = append(cfg.Warnings, warnings...)
+	return cfg, faults.orNil()
 }
 
-// defaultRoute is a route of which nothing is given.
-func defaultRoute() RouteConfig {
-	return RouteConfig{
-		Path: "/", Public: "false", UpstreamHost: "client",
-		Timeouts: TimeoutsConfig{Dial: 3 * time.Second, Header: time.Minute, Idle: 55 * time.Second, Stall: 2 * time.Minute},
+// read lays the sources over each other without judging what they say.
+func read(src Source) (Config, Faults) {
+	f, err := openFile(src.File)
+	if err != nil {
+		return Defaults(), Faults{{Key: "--config", Value: shown(src.File), Text: cause(err)}}
 	}
+	faults := f.faults
+	given, bad := overrides(src.Set)
+	faults = append(faults, bad...)
+	cfg, err := merge(f, given)
+	if err != nil {
+		return Defaults(), append(faults, Fault{Source: f.name, Text: err.Error()})
+	}
+	cfg.sources, cfg.file = f.lines, src.File
+	for name, o := range given {
+		cfg.sources[name] = o.source
+	}
+	cfg.Warnings = strangers(os.Environ())
+	return cfg, append(faults, cfg.fetchSecrets()...)
 }
 
-// UnmarshalYAML starts from the defaults of a route, which a list of the file cannot inherit from
-// Defaults.
-func (r *RouteConfig) UnmarshalYAML(node *yaml.Node) error {
-	type plain RouteConfig // without this method, or it would call itself
-	route := plain(defaultRoute())
-	if err := node.Decode(&route); err != nil {
-		return err
+func openFile(name string) (*file, error) {
+	if name == "" {
+		return parseFile("", nil), nil
 	}
-	*r = RouteConfig(route)
-	return nil
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, errors.New("larger than 1 MiB")
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return parseFile(filepath.Base(name), text), nil
+}
+
+// fromFlag is the source of what the command line gives.
+const fromFlag = "--set"
+
+// override is a value that the environment or the command line gives to a key.
+type override struct{ text, source string }
+
+// overrides collects what --set and the environment give, and what of it cannot be a value of its
+// key. An empty variable counts as unset: shells and compose files make them by accident.
+func overrides(set []string) (map[string]override, Faults) {
+	given := map[string]override{}
+	known := map[string]key{}
+	for _, k := range configKeys() {
+		known[k.name] = k
+		if text := os.Getenv(k.env()); text != "" {
+			given[k.name] = override{text, k.env()}
+		}
+	}
+	var faults Faults
+	for _, pair := range set {
+		name, text, ok := strings.Cut(pair, "=")
+		k, exists := known[name]
+		switch {
+		case !ok || !exists:
+			faults = append(faults, unknownSet(name, known))
+		case k.secret:
+			faults = append(faults, Fault{Key: name, Source: fromFlag, Text: "a secret on a command line is visible to everybody on the machine", Fix: "use " + name + "_file or " + k.env()})
+		default:
+			given[name] = override{text, fromFlag}
+		}
+	}
+	for name, o := range given {
+		if err := known[name].check(o.text); err != nil {
+			faults = append(faults, Fault{Key: name, Value: shown(o.text), Source: o.source, Text: err.Error()})
+			delete(given, name)
+		}
+	}
+	return given, faults
+}
+
+func unknownSet(name string, known map[string]key) Fault {
+	fix := "write key=value; lists of objects can stand in the file only"
+	if k := closest(name, sortedKeys(known)); k != "" && k != name {
+		fix = "did you mean " + k + "?"
+	}
+	return Fault{Key: name, Source: fromFlag, Text: "not a key that --set can give", Fix: fix}
+}
+
+// merge has viper decide, key by key, which source wins. Every key is bound by name, for viper
+// finds a variable by itself only where the file has the key. Lists of objects are as the file has
+// them. The outcome goes into an empty Config: mapstructure would leave the tail of a longer list
+// behind a shorter one.
+func merge(f *file, given map[string]override) (merged Config, err error) {
+	base, content := Defaults(), map[string]any{}
+	if f.root != nil {
+		if err := errors.Join(f.root.Decode(&base), f.root.Decode(&content)); err != nil {
+			return merged, err
+		}
+	}
+	v := viper.New()
+	for name, value := range leaves(Defaults()) {
+		v.SetDefault(name, value)
+	}
+	if err := v.MergeConfigMap(content); err != nil {
+		return merged, err
+	}
+	for name, o := range given {
+		if o.source == fromFlag {
+			v.Set(name, o.text)
+		} else if err := v.BindEnv(name, o.source); err != nil {
+			return merged, err
+		}
+	}
+	if err := v.Unmarshal(&merged, byYAML); err != nil {
+		return merged, err
+	}
+	merged.Server.TrustedProxies, merged.Identity, merged.Routes = base.Server.TrustedProxies, base.Identity, base.Routes
+	return merged, nil
+}
+
+// byYAML has viper fill a struct by its yaml tags. Durations are written as Go writes them, lists
+// in a variable as a,b.
+func byYAML(c *mapstructure.DecoderConfig) {
+	c.TagName = "yaml"
+	c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
+		mapstructure.StringToTimeDurationHookFunc(), commaList)
+}
+
+// commaList splits a text for a list of texts, without the blanks around its items.
+func commaList(from, to reflect.Type, data any) (any, error) {
+	if from.Kind() != reflect.String || to != listType {
+		return data, nil
+	}
+	list := []string{}
+	for item := range strings.SplitSeq(data.(string), ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			list = append(list, item)
+		}
+	}
+	return list, nil
+}
+
+// strangers warns of variables that look like ours and are none. It cannot be a fault: Kubernetes
+// puts GATEHOUSE_SERVICE_HOST and its like into every pod beside a service called gatehouse.
+func strangers(environ []string) (warnings []string) {
+	known := map[string]bool{configVariable: true}
+	for _, k := range configKeys() {
+		known[k.env()] = true
+	}
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(name, "GATEHOUSE_") || known[name] {
+			continue
+		}
+		if k := closest(name, sortedKeys(known)); k != "" {
+			warnings = append(warnings, fmt.Sprintf("variable %s is not one of ours: did you mean %s?", printable(name), k))
+		}
+	}
+	return warnings
 }
