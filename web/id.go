@@ -18,8 +18,8 @@ var idText = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(
 // they were made, and 32 bits of chance, so that replicas do not collide. It is a name, not a secret.
 func newID(now time.Time) string {
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16) //nolint:gosec // after 1970
-	_, _ = rand.Read(b[6:10])                                      // never fails (crypto/rand)
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(b[6:10]) // never fails (crypto/rand)
 	return idText.EncodeToString(b[:10])
 }
 

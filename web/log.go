@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,24 +38,26 @@ func terminal(out io.Writer) bool {
 // clean is the last look at every attribute. Whoever reads a log on a terminal must not be driven by
 // what a client wrote into a path (RULE-29): JSON leaves some control characters as they are.
 func clean(_ []string, a slog.Attr) slog.Attr {
-	switch a.Value.Kind() {
-	case slog.KindString:
-		a.Value = slog.StringValue(escapeControl(a.Value.String()))
-	case slog.KindAny:
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(escapeControl(redact(err.Error())))
-		}
+	switch v := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(escapeControl(v))
+	case error:
+		a.Value = slog.StringValue(escapeControl(redact(v.Error())))
 	}
 	return a
 }
 
 // level says how loud a request's line is: what an operator has to look at stands out.
 func (rec *Record) level() slog.Level {
-	switch out := rec.Outcome; {
-	case out.Status == http.StatusInternalServerError && out.Cause != nil:
+	out := rec.Outcome
+	var bug *panicError
+	switch {
+	case errors.As(out.Cause, &bug), out.Status == http.StatusInternalServerError && out.Cause != nil:
 		return slog.LevelError // ours: a bug or a broken machine
 	case out.Status >= http.StatusInternalServerError:
 		return slog.LevelWarn // a part that we need is away, or the app failed
+	case out.Status < http.StatusBadRequest && out.Cause != nil:
+		return slog.LevelWarn // an answer that had begun and broke off
 	}
 	return slog.LevelInfo
 }

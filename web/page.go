@@ -70,16 +70,17 @@ func Draw(w http.ResponseWriter, r *http.Request, p Page) {
 	h.Add("Vary", "Accept")
 	h.Set("Content-Security-Policy", p.policy())
 	h.Set("Referrer-Policy", p.referrer())
-	body := p.json(id)
-	h.Set("Content-Type", "application/json")
+	kind, encode := "application/json", p.json
 	if WantsHTML(r) {
-		body = p.html(id)
-		h.Set("Content-Type", "text/html; charset=utf-8")
+		kind, encode = "text/html; charset=utf-8", p.html
 	}
+	body := encode(id)
+	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // the writer notes a failure in the record; there is nobody left to tell
+		// The writer notes a failure in the record; there is nobody left to tell.
+		_, _ = w.Write(body)
 	}
 }
 

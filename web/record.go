@@ -101,25 +101,27 @@ func (rec Recorder) Wrap(next http.Handler) http.Handler {
 	if rec.Log == nil {
 		rec.Log = slog.New(slog.DiscardHandler)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, err := rec.Peers.Of(r)
-		x := open(w, r, peer)
-		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-		defer func() {
-			aborted := settle(x, r, recover())
-			rec.close(r.Context(), x)
-			if aborted {
-				// net/http breaks the connection off: the client sees that the answer is
-				// incomplete, and never a 200 that it would make up for a silent handler.
-				panic(http.ErrAbortHandler)
-			}
-		}()
-		if err != nil {
-			Answer(&x.writer, r, err)
-			return
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rec.serve(w, r, next) })
+}
+
+func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	peer, err := rec.Peers.Of(r)
+	x := open(w, r, peer)
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	defer func() {
+		broken := settle(x, r, recover())
+		rec.close(x, r)
+		if broken {
+			// net/http breaks the connection off: the client sees that the answer is incomplete,
+			// and never the 200 that would be made up for a silent handler.
+			panic(http.ErrAbortHandler)
 		}
-		next.ServeHTTP(&x.writer, r)
-	})
+	}()
+	if err != nil {
+		Answer(&x.writer, r, err)
+		return
+	}
+	next.ServeHTTP(&x.writer, r)
 }
 
 // open begins the record of a request.
@@ -147,11 +149,11 @@ func path(r *http.Request) string {
 
 // settle answers a panic and completes the outcome. It reports whether the connection must be broken
 // off, because nothing or only a part of the answer can be sent.
-func settle(x *exchange, r *http.Request, panicked any) (aborted bool) {
+func settle(x *exchange, r *http.Request, panicked any) (broken bool) {
 	if err, ok := panicked.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		aborted = true
+		broken = true
 	} else if panicked != nil {
-		aborted = answerPanic(x, r, panicked)
+		broken = answerPanic(x, r, panicked)
 	}
 	out := &x.record.Outcome
 	x.record.Took = time.Since(x.record.Start)
@@ -162,27 +164,29 @@ func settle(x *exchange, r *http.Request, panicked any) (aborted bool) {
 	gone := errors.Is(context.Cause(r.Context()), context.Canceled)
 	switch {
 	case x.writer.status == 0 && gone: // also where the handler did not notice
-		out.Status, aborted = StatusClientClosedRequest, true
-	case aborted && gone, x.writer.failed && gone:
+		out.Status, broken = StatusClientClosedRequest, true
+	case broken && gone, x.writer.failed && gone:
 		out.Status = StatusClientClosedRequest
-	case out.Status == 0 && !aborted:
+	case out.Status == 0 && broken:
+		out.Status = http.StatusInternalServerError // nothing was sent, and it was not the client's doing
+	case out.Status == 0:
 		out.Status = http.StatusOK // what net/http sends for a handler that wrote nothing
 	}
-	return aborted
+	return broken
 }
 
 // answerPanic sends the 500 page, unless an answer has begun.
-func answerPanic(x *exchange, r *http.Request, panicked any) (aborted bool) {
-	defer func() { aborted = recover() != nil }() // Answer aborts where nothing can be sent any more
+func answerPanic(x *exchange, r *http.Request, panicked any) (broken bool) {
+	defer func() { broken = recover() != nil }() // Answer aborts where nothing can be sent any more
 	Answer(&x.writer, r, newPanicError(panicked))
 	return false
 }
 
 // close writes the log line and tells the metrics.
-func (rec Recorder) close(ctx context.Context, x *exchange) {
+func (rec Recorder) close(x *exchange, r *http.Request) {
 	level := x.record.level()
-	if rec.Log.Enabled(ctx, level) {
-		rec.Log.LogAttrs(context.WithoutCancel(ctx), level, "request", x.record.attrs()...)
+	if rec.Log.Enabled(r.Context(), level) {
+		rec.Log.LogAttrs(r.Context(), level, "request", x.record.attrs()...)
 	}
 	if rec.Observe != nil {
 		rec.Observe(&x.record)

@@ -22,8 +22,9 @@ var secrets = []struct {
 	{regexp.MustCompile(`://[^/@\s"']*@`), "://…@"},
 	// a query or a fragment that follows a path, up to its end or the quote around it
 	{regexp.MustCompile(`([^\s"'])[?#](?:\\.|[^\s"'\\)])+`), "$1?…"},
-	// name=value and "name":"value" of what is secret in a login
-	{regexp.MustCompile(`(?i)\b((?:access_|id_|refresh_)?token|code|state|nonce|code_verifier|client_secret|password|cookie|authorization)(\\?["']?\s*[=:]\s*\\?["']?)[^\s"'&,;\\}]+`), "$1$2…"},
+	// name=value of a form or a DSN, and "name":"value" of an answer; not "token: expired", a reason
+	{regexp.MustCompile(`(?i)\b((?:access_|id_|refresh_)?token|code|state|nonce|code_verifier|client_secret|password)(=|\\?"\s*:\s*\\?")[^\s"'&,;\\]+`), "$1$2…"},
+	{regexp.MustCompile(`(?i)\b(bearer|basic) [A-Za-z0-9._~+/=-]{8,}`), "$1 …"},
 	// a JSON web token, wherever it stands
 	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+`), "…"},
 }
