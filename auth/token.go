@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"io"
 )
 
 const (
@@ -23,8 +25,11 @@ type Token string
 // String hides the token, so that no log line or error can carry it.
 func (Token) String() string { return "[token]" }
 
-// GoString hides the token from %#v.
-func (Token) GoString() string { return "[token]" }
+// Format hides the token from every verb of fmt, also those that print a string as it is.
+func (t Token) Format(out fmt.State, _ rune) { _, _ = io.WriteString(out, t.String()) }
+
+// MarshalText hides the token from JSON, and so from structured logs.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Key is the SHA-256 of a token's bytes: all that a store ever sees. Who reads the store cannot
 // make a cookie of it.

@@ -29,6 +29,7 @@ import (
 
 // Account is somebody whom the chooser offers.
 type Account struct {
+	Subject      string // the provider's name for it; empty: one that follows from the e-mail
 	Email        string
 	Name         string
 	Picture      string // an address; may be empty

@@ -105,13 +105,14 @@ func (s *Standin) userinfo(w http.ResponseWriter, r *http.Request) error {
 	return send(w, http.StatusOK, s.rig.edited(UserInfo, s.about(a.account)))
 }
 
-// about are the claims about an account. The subject follows from the e-mail, so that an account
-// stays the same from one start of the demo to the next.
+// about are the claims about an account. An account that was typed has the same subject from one start
+// of the demo to the next.
 func (s *Standin) about(a Account) map[string]any {
-	sum := sha256.Sum256([]byte(a.Email))
-	claims := map[string]any{
-		"sub": hex.EncodeToString(sum[:8]), "email": a.Email, "email_verified": true, "name": a.Name,
+	if a.Subject == "" {
+		sum := sha256.Sum256([]byte(a.Email))
+		a.Subject = hex.EncodeToString(sum[:8])
 	}
+	claims := map[string]any{"sub": a.Subject, "email": a.Email, "email_verified": true, "name": a.Name}
 	if a.Picture != "" {
 		claims["picture"] = a.Picture
 	}
