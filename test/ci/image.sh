@@ -2,12 +2,12 @@
 # image.sh: runs the Dockerfile's own steps, where no image can be pulled.
 #
 # buildah builds it with vfs storage and chroot isolation, so that it needs neither an engine nor
-# kernel features. The base image, in the place of docker.io's golang, is made here: Debian by
-# debootstrap with the Go of this machine. What this does not show: that the image on docker.io has
-# the same parts in the same places.
+# kernel features. The base image, in the place of docker.io's golang, is made here: a static busybox
+# with the Go of this machine. What this does not show: that the image on docker.io has the same parts
+# in the same places.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[ "$(id -u)" -eq 0 ] || { echo "image-steps: debootstrap and chroot need root" >&2; exit 1; }
+[ "$(id -u)" -eq 0 ] || { echo "image-steps: chroot isolation needs root" >&2; exit 1; }
 
 work=$(mktemp -d /var/tmp/gate-image.XXXXXX)
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
@@ -26,16 +26,16 @@ trap 'exit 130' INT TERM
 step() { printf '== %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 
-step "a golang base image: debootstrap, and $(go version)"
-debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" >"$work/debootstrap.log" 2>&1 ||
-  { tail -n 20 "$work/debootstrap.log" >&2; fail debootstrap; }
-mkdir -p "$work/base/usr/local/go"
+step "a golang base image: busybox, and $(go version)"
+mkdir -p "$work/base/bin" "$work/base/etc/ssl/certs" "$work/base/usr/local/go" "$work/base/tmp" "$work/base/root"
+cp /bin/busybox "$work/base/bin/"
+for name in sh mkdir chmod; do ln -s busybox "$work/base/bin/$name"; done
 cp -a "$(go env GOROOT)/." "$work/base/usr/local/go/"
 # The certificates of this machine: its way to the Go module proxy may need one of its own.
-cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/ca-certificates.crt"
+cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
 base=$(buildah "${store[@]}" from scratch)
 buildah "${store[@]}" copy -q "$base" "$work/base" / >/dev/null
-buildah "${store[@]}" config --env PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$base"
+buildah "${store[@]}" config --env PATH=/usr/local/go/bin:/bin --env GOTOOLCHAIN=local --env HOME=/root "$base"
 buildah "${store[@]}" commit -q "$base" localhost/golang:steps >/dev/null
 buildah "${store[@]}" rm "$base" >/dev/null
 rm -rf "$work/base"

@@ -80,7 +80,7 @@ case $job in
     ;;
 esac
 case $job in bench) want wrk wrk; want redis-server redis-server ;; esac
-case $job in image) want buildah buildah; want debootstrap debootstrap ;; esac
+case $job in image) want buildah buildah; want busybox busybox-static; want readelf binutils ;; esac
 
 if [ ${#packages[@]} -gt 0 ]; then
   mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

@@ -92,7 +92,8 @@ e2e() {
 # left prints the ids of the processes that the stages left running.
 left() {
   local p
-  TMPDIR=/tmp grep -lsF -- "TMPDIR=$work" /proc/[0-9]*/environ | cut -d/ -f3
+  # Our own two programs get another TMPDIR, or they would find themselves.
+  TMPDIR=/tmp grep -lsF -- "TMPDIR=$work" /proc/[0-9]*/environ | TMPDIR=/tmp cut -d/ -f3
   for p in /proc/[0-9]*; do
     case $(readlink "$p/cwd" 2>/dev/null) in "$work"/*) basename "$p" ;; esac
   done

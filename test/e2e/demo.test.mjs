@@ -5,15 +5,13 @@ import { launch, look, sessionCookie, visitor } from './browser.mjs';
 import { ask, freePort, gatehouse, navigation, until } from './harness.mjs';
 
 // The pages, by what a person reads on them.
-const chooser = {
-  known: (page) => page.getByRole('button', { name: /alice|ada|known/i }).first(),
-  unknown: (page) => page.getByRole('button', { name: /mallory|bob|unknown/i }).first(),
-};
+const account = (page, email) => page.getByRole('button', { name: email });
+const [known, unknown] = ['alice@example.com', 'bob@example.com'];
 const another = (page) => page.getByRole('link', { name: 'Use another account' });
 
 // demo starts the demo and returns the address that it prints.
 async function demo(t) {
-  const run = gatehouse(t, ['demo', '--listen', `127.0.0.1:${await freePort()}`]);
+  const run = gatehouse(t, ['demo', '--listen', `localhost:${await freePort()}`]);
   const [address] = await until('the address', () => {
     assert.ok(!run.ended(), `the demo ended: ${run.log}`);
     return run.out.match(/http:\/\/localhost:\d+/);
@@ -23,7 +21,7 @@ async function demo(t) {
 
 // signIn picks the known account on the chooser.
 async function signIn(page) {
-  await chooser.known(page).click();
+  await account(page, known).click();
   await page.getByRole('heading', { name: /^Hello, / }).waitFor();
 }
 
@@ -46,11 +44,11 @@ for (const javaScriptEnabled of [true, false]) {
 
       await page.goto(`${address}/`);
       await see('chooser');
-      await chooser.unknown(page).click();
+      await account(page, unknown).click();
       await another(page).waitFor();
       assert.equal((await page.reload()).status() >= 400, true, 'a reload of the refusal lets nobody in');
       await page.goto(`${address}/`);
-      await chooser.unknown(page).click();
+      await account(page, unknown).click();
       await another(page).waitFor();
       await see('not-a-user');
       assert.equal((await context.cookies()).filter((c) => c.name === 'gate').length, 0);
@@ -59,7 +57,7 @@ for (const javaScriptEnabled of [true, false]) {
       await signIn(page);
       await see('app');
       const email = await told(page, /X-Auth-Request-Email/);
-      assert.match(email, /^[^@\s]+@[^@\s]+$/);
+      assert.equal(email, known);
       assert.equal(await told(page, /X-Auth-Request-User/), email);
       assert.equal(await page.locator('#target').innerText(), 'GET /');
 
