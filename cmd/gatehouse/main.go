@@ -165,6 +165,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	cmd.SuggestionsMinimumDistance = 2 // cobra's own, which it sets only on its own way here
 	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
 	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
 		text += ": did you mean " + names[0] + "?"
