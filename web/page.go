@@ -96,7 +96,8 @@ func (p Page) targets() string {
 	var targets []string
 	for _, b := range p.Buttons {
 		target := "'self'"
-		if u, err := url.Parse(b.Action); err == nil && u.Host != "" {
+		// url.Parse leaves a semicolon in a host, which would begin a directive of its own here.
+		if u, err := url.Parse(b.Action); err == nil && u.Host != "" && !strings.ContainsFunc(u.Host, notOfHost) {
 			target = u.Scheme + "://" + u.Host
 		}
 		if !slices.Contains(targets, target) {
