@@ -178,6 +178,7 @@ func (a attempts) set(w http.ResponseWriter, h http.Header, id, value string, no
 		one, _ := a.open(other, value, now) // not to be opened: as old as can be
 		others = append(others, kept{name, len(name) + len(value), one.Started})
 	}
+	slices.Reverse(others) // browsers send the oldest first (RFC 6265, 5.4), and seconds are coarse
 	slices.SortStableFunc(others, func(x, y kept) int { return int(y.started - x.started) })
 	size := len(a.prefix) + len(id) + len(value)
 	for i, other := range others {

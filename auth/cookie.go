@@ -99,7 +99,7 @@ func pairs(h http.Header) func(yield func(name, value string) bool) {
 		for _, line := range h["Cookie"] {
 			for part := range strings.SplitSeq(line, ";") {
 				name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-				if !yield(name, value) {
+				if !yield(strings.TrimSpace(name), value) {
 					return
 				}
 			}
@@ -135,12 +135,13 @@ func Strip(h http.Header) {
 func strip(line string) string {
 	var kept []string
 	for part := range strings.SplitSeq(line, ";") {
-		name, _, _ := strings.Cut(strings.TrimSpace(part), "=")
-		if !Mine(name) {
+		// Blanks around a name do not hide it: net/http and others read on without them.
+		name, _, _ := strings.Cut(part, "=")
+		if !Mine(strings.TrimSpace(name)) {
 			kept = append(kept, part)
 		}
 	}
-	return strings.TrimSpace(strings.Join(kept, ";"))
+	return strings.Trim(strings.Join(kept, ";"), " \t")
 }
 
 // attemptName begins the name of every login-attempt cookie; the attempt's id follows.

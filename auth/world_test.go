@@ -54,7 +54,7 @@ func newWorld(t *testing.T, edits ...func(*world)) *world {
 	w := &world{
 		t: t, site: auth.Site{Public: &url.URL{Scheme: "http", Host: "gw.test"}, Prefix: "/_gate"},
 		keys: newKeys(t), users: memory, store: &storetest.Faulty{Users: memory, Sessions: memory},
-		provider: standin.New(idp, []standin.Account{{Email: "alice@corp.test", Name: "Alice"}}),
+		provider: newProvider(idp),
 		life:     auth.Lifetime{TTL: time.Hour, Max: 12 * time.Hour},
 		back:     []string{"app.test", ".corp.test", "port.test:8080"},
 		config:   auth.ProviderConfig{Issuer: idp, ClientID: "gatehouse", ClientSecret: "s3cret-of-the-client"},
@@ -340,4 +340,8 @@ func is[T comparable](t *testing.T, what string, got, want T) {
 	if got != want {
 		t.Errorf("%s is %v, want %v", what, got, want)
 	}
+}
+
+func newProvider(issuer string) *standin.Standin {
+	return standin.New(issuer, []standin.Account{{Email: "alice@corp.test", Name: "Alice"}})
 }
