@@ -35,7 +35,7 @@ func TestWantsHTML(t *testing.T) {
 		{"odd", []string{";;;,,/,q=1, text/html;q=two, text/html;q=-1, text/html;q=NaN"}, false},
 		{"image", []string{"image/avif,image/webp,*/*;q=0.8"}, false},
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 		r.Header["Accept"] = c.accept
 		if got := web.WantsHTML(r); got != c.want {
 			t.Errorf("%s (%q): %v, want %v", c.who, c.accept, got, c.want)

@@ -78,7 +78,7 @@ func TestAnswerKeepsHeadersButThoseOfAnotherBody(t *testing.T) {
 func TestRetryAfterIsWholeSecondsRoundedUp(t *testing.T) {
 	for after, want := range map[time.Duration]string{0: "", time.Millisecond: "1", 1500 * time.Millisecond: "2", time.Minute: "60"} {
 		w := httptest.NewRecorder()
-		web.Answer(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody), &web.Error{Status: 503, RetryAfter: after})
+		web.Answer(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody), &web.Error{Status: 503, RetryAfter: after})
 		if got := w.Header().Get("Retry-After"); got != want {
 			t.Errorf("%v: got %q, want %q", after, got, want)
 		}
@@ -130,7 +130,7 @@ func TestHeadHasNoBodyButItsLength(t *testing.T) {
 		g := start(t, func(http.ResponseWriter, *http.Request) error { return web.Fail(404, "Nothing here.", nil) })
 		_, body := g.get(t, "/", "Accept", accept)
 		resp, none := g.ask(t, http.MethodHead, "/", "Accept", accept)
-		if resp.StatusCode != 404 || none != "" || int(resp.ContentLength) != len(body) {
+		if resp.StatusCode != http.StatusNotFound || none != "" || int(resp.ContentLength) != len(body) {
 			t.Errorf("HEAD: %d, %d bytes, length %d, want %d", resp.StatusCode, len(none), resp.ContentLength, len(body))
 		}
 		g.record(t)
@@ -183,7 +183,7 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer resp.Body.Close()
+				defer func() { _ = resp.Body.Close() }()
 				if !resp.Close || resp.StatusCode < 300 {
 					t.Errorf("got %d, close %v", resp.StatusCode, resp.Close)
 				}
@@ -257,7 +257,7 @@ func TestHalfClosedClientNeverGetsAnEmpty200(t *testing.T) {
 		then func(ctx context.Context) error
 		want string
 	}{
-		"PX-12/cancelled":      {func(ctx context.Context) error { return web.Unavailable(ctx.Err()) }, ""},
+		"PX-12/canceled":       {func(ctx context.Context) error { return web.Unavailable(ctx.Err()) }, ""},
 		"PX-12/silent":         {func(context.Context) error { return nil }, ""},
 		"PX-12/decided anyway": {func(context.Context) error { return web.Fail(403, "No.", nil) }, "HTTP/1.1 403 "},
 	} {
@@ -289,7 +289,7 @@ func TestOurOwnCancellationIsAnswered(t *testing.T) {
 		web.Answer(w, r.WithContext(ctx), web.Fail(502, "Cut.", ctx.Err()))
 		return nil
 	})
-	if resp, _ := g.get(t, "/"); resp.StatusCode != 502 {
+	if resp, _ := g.get(t, "/"); resp.StatusCode != http.StatusBadGateway {
 		t.Errorf("got %d", resp.StatusCode)
 	}
 }
@@ -309,7 +309,7 @@ func TestErrorAfterAPartOfTheAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil || string(body) != "half of" {
 		t.Errorf("got %q and %v, want a broken transfer", body, err)

@@ -49,7 +49,7 @@ func TestHeadLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close()
+			defer func() { _ = resp.Body.Close() }()
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != c.want || reached != (c.want == 204) {
 				t.Errorf("got %d, reached %v, %v", resp.StatusCode, reached, err)
@@ -68,11 +68,11 @@ func TestHeadLimitsOverHTTP2(t *testing.T) {
 	g.Config.MaxHeaderBytes = limits.MaxHeaderBytes()
 	g.EnableHTTP2 = true
 	g.StartTLS()
-	if resp, _ := g.get(t, "/", "Cookie", strings.Repeat("x", 15_000)); resp.StatusCode != 204 {
+	if resp, _ := g.get(t, "/", "Cookie", strings.Repeat("x", 15_000)); resp.StatusCode != http.StatusNoContent {
 		t.Errorf("PX-13: 15 kB got %d", resp.StatusCode)
 	}
 	resp, body := g.get(t, "/", "X-Long", strings.Repeat("x", 60_000))
-	if resp.StatusCode != 431 || resp.ProtoMajor != 2 || fields(t, body)["message"] == "" {
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge || resp.ProtoMajor != 2 || fields(t, body)["message"] == "" {
 		t.Errorf("PX-13: 60 kB got %d %s", resp.StatusCode, body)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URL, http.NoBody)
@@ -80,12 +80,11 @@ func TestHeadLimitsOverHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Long", strings.Repeat("x", 300_000))
-	resp, err = g.Client().Do(r)
+	// Go's client, too, keeps to the limit that the server announced.
+	beyond, err := g.Client().Do(r)
 	if err == nil {
-		resp.Body.Close()
-		if resp.StatusCode != 431 {
-			t.Errorf("PX-13: 300 kB got %d", resp.StatusCode)
-		}
+		_ = beyond.Body.Close()
+		t.Errorf("PX-13: 300 kB got %d", beyond.StatusCode)
 	} else if errors.Is(err, io.EOF) {
 		t.Errorf("PX-13: the connection just broke: %v", err)
 	}

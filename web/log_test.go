@@ -112,7 +112,7 @@ func TestNewLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	log, err := web.NewLog(file, "warn", "auto")
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -32,7 +33,7 @@ func full() web.Page {
 // draw draws a page for a client that accepts a type.
 func draw(p web.Page, accept string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", http.NoBody)
 	r.Header.Set("Accept", accept)
 	web.Recorder{}.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { web.Draw(w, r, p) })).ServeHTTP(w, r)
 	return w

@@ -30,7 +30,7 @@ func peers(t testing.TB, list ...web.TrustedPeer) *web.Peers {
 
 // from makes a request of a peer; headers are name and value in turn, one line each.
 func from(remote string, headers ...string) *http.Request {
-	r := httptest.NewRequest(http.MethodGet, "http://gw.test/x", http.NoBody)
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "http://gw.test/x", http.NoBody)
 	r.RemoteAddr = remote
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
@@ -123,7 +123,7 @@ func TestUnixPeers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: gw.test\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n")
 			got, err := io.ReadAll(conn)
 			if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 ") {
@@ -190,7 +190,7 @@ func TestConflictingClaimsAreAnswered400(t *testing.T) {
 	}, web.TrustedPeer{From: "127.0.0.1", Headers: everything})
 	resp, body := g.get(t, "/", "X-Forwarded-Host", "app.test", "X-Forwarded-Host", "evil.test")
 	rec := g.record(t)
-	if resp.StatusCode != 400 || fields(t, body)["id"] != rec.ID || rec.Outcome.Status != 400 || rec.Request.Client.String() != "127.0.0.1" {
+	if resp.StatusCode != http.StatusBadRequest || fields(t, body)["id"] != rec.ID || rec.Outcome.Status != 400 || rec.Request.Client.String() != "127.0.0.1" {
 		t.Errorf("got %d %s, recorded %+v", resp.StatusCode, body, rec)
 	}
 }
@@ -293,8 +293,14 @@ func TestNewPeersRefuses(t *testing.T) {
 			}
 		})
 	}
-	_, err := web.NewPeers([]web.TrustedPeer{{From: "x"}, {From: "0.0.0.0/0", Headers: everything}, {From: "unix", Headers: everything},
-		{From: "unix", Headers: everything}, {From: "10.0.0.1", Headers: everything}, {From: "::ffff:10.0.0.1/128", Headers: everything}})
+}
+
+func TestNewPeersReportsEveryFaultAtOnce(t *testing.T) {
+	list := []web.TrustedPeer{{From: "x"}}
+	for _, from := range []string{"0.0.0.0/0", "unix", "unix", "10.0.0.1", "::ffff:10.0.0.1/128"} {
+		list = append(list, web.TrustedPeer{From: from, Headers: everything})
+	}
+	_, err := web.NewPeers(list)
 	if got := strings.Count(err.Error(), "\n") + 1; got != 4 || strings.Count(err.Error(), "listed twice") != 2 {
 		t.Errorf("want 4 faults at once, got %v", err)
 	}

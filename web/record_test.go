@@ -33,7 +33,7 @@ func TestOneLineARequest(t *testing.T) {
 	g.record(t)
 	entry := g.entry(t)
 	for key, want := range map[string]any{
-		"level": "WARN", "msg": "request", "client": "127.0.0.1", "method": "GET", "host": resp.Request.URL.Host,
+		"level": "WARN", "msg": "request", "client": "127.0.0.1", "method": "GET", "host": resp.Host,
 		"path": "/x%2Fy/../z", "proto": "HTTP/1.1", "user": "ada@corp.test", "session": 7.0, "route": "app.test/x",
 		"upstream": "http://127.0.0.1:3000", "upstream_ms": 1.5, "status": 502.0, "bytes": 5.0, "verdict": "allow", "event": "login", "error": "why",
 	} {
@@ -68,12 +68,15 @@ func TestLevels(t *testing.T) {
 		handler web.Handler
 		level   string
 	}{
-		"fine":            {func(http.ResponseWriter, *http.Request) error { return nil }, "INFO"},
-		"refused":         {func(http.ResponseWriter, *http.Request) error { return web.Fail(403, "No.", errors.New("x")) }, "INFO"},
-		"our bug":         {func(http.ResponseWriter, *http.Request) error { return errors.New("x") }, "ERROR"},
-		"a panic":         {func(http.ResponseWriter, *http.Request) error { panic("x") }, "ERROR"},
-		"a store away":    {func(http.ResponseWriter, *http.Request) error { return web.Unavailable(errors.New("x")) }, "WARN"},
-		"the app's fault": {func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(500); return nil }, "WARN"},
+		"fine":         {func(http.ResponseWriter, *http.Request) error { return nil }, "INFO"},
+		"refused":      {func(http.ResponseWriter, *http.Request) error { return web.Fail(403, "No.", errors.New("x")) }, "INFO"},
+		"our bug":      {func(http.ResponseWriter, *http.Request) error { return errors.New("x") }, "ERROR"},
+		"a panic":      {func(http.ResponseWriter, *http.Request) error { panic("x") }, "ERROR"},
+		"a store away": {func(http.ResponseWriter, *http.Request) error { return web.Unavailable(errors.New("x")) }, "WARN"},
+		"the app's fault": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusInternalServerError)
+			return nil
+		}, "WARN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, c.handler)
@@ -92,7 +95,7 @@ func TestPanicIsAPageWithAnID(t *testing.T) {
 			g := start(t, func(http.ResponseWriter, *http.Request) error { panic(value) })
 			resp, body := g.get(t, "/", "Accept", "text/html")
 			rec := g.record(t)
-			if resp.StatusCode != 500 || !strings.Contains(body, rec.ID) || strings.Contains(body, "secret") {
+			if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(body, rec.ID) || strings.Contains(body, "secret") {
 				t.Errorf("got %d %s", resp.StatusCode, body)
 			}
 			entry := g.entry(t)
@@ -190,7 +193,7 @@ func TestZeroRecorder(t *testing.T) {
 	w := httptest.NewRecorder()
 	web.Recorder{}.Wrap(web.Handler(func(http.ResponseWriter, *http.Request) error {
 		return web.Fail(404, "x", nil)
-	})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	})).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))
 	if w.Code != 404 {
 		t.Errorf("got %d", w.Code)
 	}
@@ -215,8 +218,8 @@ func TestInformationalAnswersPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if len(hints) != 1 || hints[0] != 103 || resp.StatusCode != 404 {
+	defer func() { _ = resp.Body.Close() }()
+	if len(hints) != 1 || hints[0] != 103 || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("got %v, then %d", hints, resp.StatusCode)
 	}
 	if rec := g.record(t); rec.Outcome.Status != 404 {
@@ -267,7 +270,7 @@ func TestCopyIsLeftToTheWriterBelow(t *testing.T) {
 	web.Recorder{}.Wrap(web.Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		_, err := io.Copy(w, struct{ io.Reader }{strings.NewReader("abc")}) // without WriterTo, which would win
 		return err
-	})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	})).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))
 	if !w.took || w.Body.String() != "abc" {
 		t.Errorf("took %v, %q", w.took, w.Body)
 	}
@@ -284,8 +287,8 @@ func TestHTTP2CannotBeHijackedAndSaysSo(t *testing.T) {
 	g.StartTLS()
 	resp, _ := g.get(t, "/p?q=secret")
 	rec := g.record(t)
-	if resp.ProtoMajor != 2 || resp.StatusCode != 404 || rec.Request.Path != "/p" || rec.Request.Proto != "HTTP/2.0" {
-		t.Errorf("got %s %d, recorded %+v", resp.Proto, resp.StatusCode, rec.Request)
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusNotFound || rec.Request.Path != "/p" || rec.Request.Proto != "HTTP/2.0" {
+		t.Errorf("got HTTP/%d %d, recorded %+v", resp.ProtoMajor, resp.StatusCode, rec.Request)
 	}
 }
 
@@ -298,7 +301,7 @@ func TestUpgradedConnectionIsCounted(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		said, _ := io.ReadAll(c) // until the client's half-close
 		_, _ = c.Write([]byte(strings.ToUpper(string(said)) + strings.Repeat("!", 1<<20)))
@@ -317,7 +320,7 @@ func TestUpgradedConnectionIsCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %d", resp.StatusCode)
 	}
@@ -341,7 +344,7 @@ func TestHijackedConnection(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		from, ok := c.(io.ReaderFrom)
 		if !ok {
 			t.Error("no io.ReaderFrom")

@@ -98,13 +98,22 @@ func (g *gate) entry(t *testing.T) map[string]any {
 	return entry
 }
 
+// reply is the head of an answer whose body has been read.
+type reply struct {
+	StatusCode, ProtoMajor int
+	Header                 http.Header
+	ContentLength          int64
+	Close                  bool
+	Host                   string // that was asked
+}
+
 // get asks for a path with some headers, as name and value in turn.
-func (g *gate) get(t *testing.T, path string, headers ...string) (*http.Response, string) {
+func (g *gate) get(t *testing.T, path string, headers ...string) (reply, string) {
 	t.Helper()
 	return g.ask(t, http.MethodGet, path, headers...)
 }
 
-func (g *gate) ask(t *testing.T, method, path string, headers ...string) (*http.Response, string) {
+func (g *gate) ask(t *testing.T, method, path string, headers ...string) (reply, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, http.NoBody)
 	if err != nil {
@@ -119,12 +128,13 @@ func (g *gate) ask(t *testing.T, method, path string, headers ...string) (*http.
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	head := reply{resp.StatusCode, resp.ProtoMajor, resp.Header, resp.ContentLength, resp.Close, r.URL.Host}
+	return head, string(body)
 }
 
 // dial opens a raw connection, for what net/http's client would not send.
