@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
 )
 
 // probeLimit bounds one look at a part. A probe that is asked every few seconds must answer faster
@@ -36,6 +38,16 @@ type probe struct {
 type health struct {
 	phase  atomic.Int32
 	probes []probe
+}
+
+// newHealth looks at the stores and the provider.
+func newHealth(s *stores, provider *auth.Provider) *health {
+	h := &health{probes: []probe{{"database", s.sql.Ping}}}
+	if s.redis != nil {
+		h.probes = append(h.probes, probe{"redis", s.redis.Ping})
+	}
+	h.probes = append(h.probes, probe{"provider", provider.Discover})
+	return h
 }
 
 func (h *health) enter(p phase) { h.phase.Store(int32(p)) }

@@ -18,7 +18,6 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 90 * time.Second
-	maxHeaderBytes    = 32 << 10
 	// lastWords is how long handlers get to close what they tunnel once their context has ended.
 	lastWords = 3 * time.Second
 )
@@ -57,7 +56,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		Handler:           s.count(handler),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    headLimits.MaxHeaderBytes(),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         secure,

@@ -20,7 +20,7 @@ type fingerprint [sha256.Size]byte
 func watch(ctx context.Context, files func() []string, wake <-chan os.Signal, changed func()) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	loaded := read(files())
+	loaded := contentOf(files())
 	last := loaded
 	for {
 		select {
@@ -28,10 +28,10 @@ func watch(ctx context.Context, files func() []string, wake <-chan os.Signal, ch
 			return
 		case <-wake:
 			changed()
-			loaded = read(files())
+			loaded = contentOf(files())
 			last = loaded
 		case <-ticker.C:
-			now := read(files())
+			now := contentOf(files())
 			if now == last && now != loaded {
 				changed()
 				loaded = now
@@ -41,7 +41,7 @@ func watch(ctx context.Context, files func() []string, wake <-chan os.Signal, ch
 	}
 }
 
-func read(files []string) fingerprint {
+func contentOf(files []string) fingerprint {
 	sum := sha256.New()
 	for _, name := range files {
 		content, _ := os.ReadFile(name) //nolint:errcheck // missing is a content too; loading will say so

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"reflect"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// headLimits is how large the head of a request may be. Over it the answer is a readable 431 or 414.
+var headLimits = web.Limits{Target: 16 << 10, Head: 32 << 10}
+
+// errStopped ends the group of a gateway that was told to stop; it is no fault.
+var errStopped = errors.New("stopped")
+
+// run serves until ctx is done, or until a part that nothing works without has failed.
+func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
+	cfg := g.front.Load().cfg
+	main, admin, err := g.bind(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(main.serve)
+	all.Go(admin.serve)
+	all.Go(func() error { return g.stores.run(ctx, cfg.Session.TTL) })
+	all.Go(func() error { g.watch(ctx, load); return nil })
+	all.Go(func() error { g.greet(ctx, main); return nil })
+	all.Go(func() error {
+		<-ctx.Done()
+		g.stop(cfg, main, admin)
+		return errStopped
+	})
+	g.health.enter(serving)
+	if err := all.Wait(); !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// bind opens both listeners before anything is served, so that a port in use is a fault of the start.
+func (g *gateway) bind(ctx context.Context, cfg Config) (public, admin *server, err error) {
+	var secure *tls.Config
+	if cfg.Server.TLS.CertFile != "" {
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.front.Load().cert, nil
+		}}
+	}
+	if public, err = listen(ctx, cfg.Server.Listen, secure, g, g.log); err != nil {
+		return nil, nil, fmt.Errorf("server.listen: %w", err)
+	}
+	if admin, err = listen(ctx, cfg.Admin.Listen, nil, g.admin(), g.log); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("admin.listen: %w", err), public.listener.Close())
+	}
+	return public, admin, nil
+}
+
+// admin is the listener of probes and metrics: it changes nothing and names no user.
+func (g *gateway) admin() http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("GET /livez", g.health.live)
+	m.HandleFunc("GET /readyz", g.health.ready)
+	m.Handle("GET /metrics", g.metrics.Handler())
+	return m
+}
+
+// greet says that requests are served, and whether the provider answers: it may be down at start, and
+// whoever reads the log should not learn of it from the first login.
+func (g *gateway) greet(ctx context.Context, public *server) {
+	g.log.Info("serving", "listen", public.listener.Addr().String(), "public_url", g.front.Load().cfg.Server.PublicURL)
+	if err := g.provider.Discover(ctx); err != nil && ctx.Err() == nil {
+		g.log.Warn("the provider cannot be asked: nobody can sign in until it answers", "issuer", g.front.Load().cfg.Login.Issuer, "error", err)
+	}
+}
+
+// stop drains the public listener first; probes are answered to the end.
+func (g *gateway) stop(cfg Config, public, admin *server) {
+	g.health.enter(stopping)
+	g.log.Info("stopping", "drain_delay", cfg.Server.DrainDelay.String(), "drain_timeout", cfg.Server.DrainTimeout.String())
+	if public.drain(cfg.Server.DrainDelay, cfg.Server.DrainTimeout) {
+		g.log.Warn("drain_timeout is over: what was still running was cut")
+	}
+	admin.drain(0, lastWords)
+	g.log.Info("stopped")
+}
+
+// watch reloads on SIGHUP, and when one of the files that a reload renews has changed.
+func (g *gateway) watch(ctx context.Context, load func() (Config, error)) {
+	if load == nil {
+		return
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	watch(ctx, func() []string { return g.front.Load().cfg.files() }, hangup, func() { g.reload(load) })
+}
+
+// reload replaces the front by that of the configuration as it is now. A configuration with faults
+// changes nothing and is reported once.
+func (g *gateway) reload(load func() (Config, error)) {
+	cfg, err := load()
+	if err == nil {
+		err = g.renew(g.keep(cfg))
+	}
+	if err != nil {
+		g.log.Error("configuration not reloaded, the old one stays", "error", err)
+		return
+	}
+	g.log.Info("configuration reloaded")
+}
+
+// keep puts the running values of keys that count only at start into a new configuration, and names
+// those that differ: a restart is needed for them (RULE-17).
+func (g *gateway) keep(cfg Config) Config {
+	before := g.front.Load().cfg
+	was, is := leaves(before), leaves(cfg)
+	for _, key := range sortedKeys(is) {
+		if startOnly(key) && !reflect.DeepEqual(was[key], is[key]) {
+			g.log.Warn("changed, but counts only after a restart", "key", key)
+		}
+	}
+	live := before
+	live.Server.TrustedProxies = cfg.Server.TrustedProxies
+	live.Login.ReturnHosts = cfg.Login.ReturnHosts
+	live.Identity, live.Routes = cfg.Identity, cfg.Routes
+	return live
+}
+
+// startOnly tells the keys that a reload leaves alone from those that it renews.
+func startOnly(key string) bool {
+	switch key {
+	case "server.trusted_proxies", "login.return_hosts", "identity", "routes":
+		return false
+	}
+	return true
+}
