@@ -26,7 +26,7 @@ func (s *SQL) ListSessions(ctx context.Context, email string, after int64, limit
 	if email != "" {
 		q.Where("user_id IN (SELECT id FROM users WHERE "+s.byEmail()+")", fold(email))
 	}
-	if err := q.OrderExpr("session.id").Limit(limit).Scan(ctx); err != nil {
+	if err := q.OrderExpr("session.id").Limit(int64(limit)).Scan(ctx); err != nil {
 		return nil, fmt.Errorf("list sessions: %w", tidy(err))
 	}
 	list := make([]SessionInfo, len(rows))

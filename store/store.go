@@ -25,6 +25,7 @@ import (
 var (
 	_ auth.Users    = (*SQL)(nil)
 	_ auth.Sessions = (*SQL)(nil)
+	_ auth.Sessions = (*Cached)(nil)
 )
 
 // ErrUserExists says that there is a user with that e-mail, letter case aside.

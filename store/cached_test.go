@@ -1,0 +1,118 @@
+package store_test
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/store"
+	"github.com/gatehouse-auth/gatehouse/store/storetest"
+)
+
+// replica is one Gatehouse as far as sessions go: Redis in front of a database, with its feed.
+type replica struct {
+	*store.Cached
+	redis *store.Redis
+	feed  *store.Feed
+	below *storetest.Faulty // what stands between the cache and the database
+}
+
+// keys makes a ring that replicas of one test may share.
+func keys(t *testing.T) *auth.Keyring {
+	t.Helper()
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	ring, err := auth.NewKeyring([][]byte{secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// replicaOf starts a replica that ends with the test. It returns once the feed vouches.
+func replicaOf(t *testing.T, s *store.SQL, url string, ring *auth.Keyring) *replica {
+	t.Helper()
+	r := idleReplica(t, s, url, ring, store.FeedConfig{})
+	r.run(t)
+	waitFor(t, "the feed vouches", r.feed.Vouches)
+	return r
+}
+
+// idleReplica makes a replica whose feed does not run yet.
+func idleReplica(t *testing.T, s *store.SQL, url string, ring *auth.Keyring, config store.FeedConfig) *replica {
+	t.Helper()
+	install, err := s.InstallID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{below: &storetest.Faulty{Users: s, Sessions: s}}
+	if url != "" {
+		if r.redis, err = store.NewRedis(url, ring, install, time.Hour, nil); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.redis.Close() })
+	}
+	config.SQL, config.Redis, config.TTL = s, r.redis, time.Hour
+	r.feed = store.NewFeed(config)
+	r.Cached = store.NewCached(r.redis, r.below, r.feed)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *replica) run(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { r.feed.Run(ctx) })
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// waitFor waits for as long as no machine needs.
+func waitFor(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if so() {
+			return
+		}
+	}
+	t.Fatalf("not so after 20 s: %s", what)
+}
+
+// signedIn makes alice and a session of hers, through the replica.
+func signedIn(t *testing.T, s *store.SQL, r auth.Sessions, edit ...func(*auth.Session)) auth.Session {
+	t.Helper()
+	account, err := s.AddUser(t.Context(), "alice@corp.test", "Alice", []string{"staff"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := storetest.NewSession(account.User)
+	for _, change := range edit {
+		change(&made)
+	}
+	if err := r.Create(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+func TestCachedSessions(t *testing.T) {
+	dialects(t, func(t *testing.T, fresh func(*testing.T) *store.SQL) {
+		r := storetest.Redis(t)
+		storetest.Sessions(t, func(t *testing.T) storetest.Ground {
+			s := fresh(t)
+			return storetest.Ground{Users: s, Sessions: replicaOf(t, s, r.URL, keys(t)), Operator: operator{s}}
+		})
+	})
+}
+
+func TestCachedSessionsWithoutRedis(t *testing.T) {
+	storetest.Sessions(t, func(t *testing.T) storetest.Ground {
+		s := openLite(t)
+		return storetest.Ground{Users: s, Sessions: replicaOf(t, s, "", nil), Operator: operator{s}}
+	})
+}
