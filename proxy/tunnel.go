@@ -57,8 +57,11 @@ func (t *tunnel) cut() {
 	_ = t.Conn.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// CloseWrite ends the direction to the client and leaves the other one open (PX-06).
+// CloseWrite ends the direction to the client and leaves the other one open (PX-06). Since an app
+// that has said its last cannot answer a client any more, that one is over soon, too: an app that died
+// looks the same, and its clients may never close.
 func (t *tunnel) CloseWrite() error {
+	_ = t.SetReadDeadline(time.Now().Add(t.flow.stall))
 	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

@@ -213,6 +213,9 @@ func (u *Upstream) received(res *http.Response) error {
 	if f.r.ProtoMajor == 1 && f.r.Method != http.MethodHead && mayTrail(f.r, res) {
 		res.Header.Del("Content-Length")
 	}
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.ContentLength > 0 && !strings.EqualFold(kind, "text/event-stream") {
+		res.Body = &outflow{ReadCloser: res.Body, flow: f}
+	}
 	return nil
 }
 
@@ -230,10 +233,10 @@ func explain(ctx context.Context, f *flow, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), auth.ErrRevoked):
 		return web.Fail(http.StatusUnauthorized, "Your session ended while this request was under way.", auth.ErrRevoked)
+	case errors.Is(f.in.failure(), os.ErrDeadlineExceeded):
+		return web.Fail(http.StatusRequestTimeout, "The request's body did not arrive in time.", os.ErrDeadlineExceeded)
 	case ctx.Err() != nil:
 		return fmt.Errorf("client went away: %w", context.Canceled)
-	case errors.Is(f.in.failure(), os.ErrDeadlineExceeded):
-		return web.Fail(http.StatusRequestTimeout, "The request's body did not arrive in time.", f.in.failure())
 	case f.in.failure() != nil:
 		return web.Fail(http.StatusBadRequest, "The request's body broke off.", f.in.failure())
 	case errors.As(err, &late) && late.Timeout():

@@ -283,7 +283,11 @@ func (a *app) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		_, _ = io.WriteString(conn, ok)
+		if answer, body, _ := strings.Cut(ok, "\r\n\r\n"); req.Method == http.MethodHead {
+			_, _ = io.WriteString(conn, answer+"\r\n\r\n")
+		} else {
+			_, _ = io.WriteString(conn, answer+"\r\n\r\n"+body)
+		}
 		if req.ContentLength != 0 {
 			return // what the parser read ahead is lost to the next turn
 		}
