@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// slow is an app that answers /slow after a while, streams /events for ever, and tunnels /ws.
+func slow(wait time.Duration) http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(wait)
+		fmt.Fprint(w, "whole")
+	})
+	m.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for r.Context().Err() == nil {
+			fmt.Fprint(w, "data: tick\n\n")
+			w.(http.Flusher).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	m.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(buf, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+		_ = buf.Flush()
+		_, _ = buf.ReadByte() // until the other end closes
+	})
+	return m
+}
+
+// SD-01: readiness turns first, connections are still accepted for drain_delay, what runs comes to its
+// end within drain_timeout, and what does not is cut; the exit code is 0.
+func TestDrain(t *testing.T) {
+	r := newRig(t)
+	r.handler = slow(2 * time.Second)
+	r.edit("drain_delay: 100ms, drain_timeout: 5s", "drain_delay: 1s, drain_timeout: 4s")
+	r.edit("routes:\n", fmt.Sprintf("routes:\n  - {host: %q, path: /slow, public: true, upstream: %q}\n  - {host: %q, path: /events, public: true, upstream: %q}\n  - {host: %q, path: /ws, public: true, upstream: %q}\n",
+		r.host(), r.app.URL, r.host(), r.app.URL, r.host(), r.app.URL))
+	r.start()
+
+	events, err := http.Get(r.public + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	socket := r.upgrade("/ws")
+	defer socket.Close()
+	whole := make(chan string, 1)
+	go func() { _, body := r.get(r.public + "/slow"); whole <- body }()
+	time.Sleep(200 * time.Millisecond) // the request is under way
+
+	r.cancel()
+	r.cancel = nil
+	r.eventually("SD-01/not ready", func() bool { status, _ := r.get(r.admin + "/readyz"); return status == http.StatusServiceUnavailable })
+	resp, err := http.Get(r.public + "/slow")
+	if err != nil {
+		t.Fatalf("SD-01: a connection during drain_delay was refused: %v", err)
+	}
+	if resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("SD-01, RULE-27: during drain_delay: %s, asks for a new connection: %v", resp.Status, resp.Close)
+	}
+	resp.Body.Close()
+	if got := <-whole; got != "whole" {
+		t.Errorf("SD-01: the request in flight got %q", got)
+	}
+	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.Copy(io.Discard, socket); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("SD-01: the WebSocket is still open")
+	}
+	if code := r.exit(); code != exitOK {
+		t.Errorf("SD-01: exit %d:\n%s", code, r.log)
+	}
+	if !strings.Contains(r.log.String(), "was cut") {
+		t.Errorf("SD-01: the event stream was cut, and the log does not say so:\n%s", r.log)
+	}
+	if _, err := net.DialTimeout("tcp", r.host(), time.Second); err == nil {
+		t.Error("SD-01: the port is still open")
+	}
+}
+
+// upgrade opens a tunnel and reads the head of the answer.
+func (r *rig) upgrade(path string) net.Conn {
+	r.t.Helper()
+	conn, err := new(net.Dialer).DialContext(r.t.Context(), "tcp", r.host())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, r.host())
+	head, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
+	if err != nil || !strings.Contains(head, "101") {
+		r.t.Fatalf("upgrade: %q %v", head, err)
+	}
+	return conn
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// traffic asks for a public address all the time and counts what is not 200.
+func traffic(r *rig, path string) (stop func() (asked, failed int64)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	var asked, failed atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				asked.Add(1)
+				if status, _ := r.get(r.public + path); status != http.StatusOK {
+					failed.Add(1)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	return func() (int64, int64) { cancel(); all.Wait(); return asked.Load(), failed.Load() }
+}
+
+// CF-03, RULE-17: a bad file changes nothing, a good one is taken up, and no request fails meanwhile.
+func TestReload(t *testing.T) {
+	r := newRig(t)
+	public := fmt.Sprintf("  - {host: %q, path: /public, public: true, upstream: %q}\n", r.host(), r.app.URL)
+	r.edit("routes:\n", "routes:\n"+public)
+	r.start()
+	stop := traffic(r, "/public/a")
+	good, err := os.ReadFile(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(path string) func() bool {
+		return func() bool { status, _ := r.get(r.public + path); return status == http.StatusOK }
+	}
+	complaints := func() int { return strings.Count(r.log.String(), "configuration not reloaded") }
+
+	t.Run("CF-03/invalid YAML", func(t *testing.T) {
+		r.write("routes: [")
+		r.eventually("one complaint", func() bool { return complaints() == 1 })
+		time.Sleep(3 * watchEvery)
+		if n := complaints(); n != 1 || !open("/public/a")() {
+			t.Errorf("%d complaints, and the old routes answer: %v", n, open("/public/a")())
+		}
+	})
+	t.Run("CF-03/truncate, then write", func(t *testing.T) {
+		file, err := os.Create(r.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		time.Sleep(watchEvery / 2)
+		more := strings.ReplaceAll(string(good), "routes:\n", "routes:\n"+strings.ReplaceAll(public, "/public", "/second"))
+		if _, err := file.WriteString(more); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("the new route", open("/second/a"))
+	})
+	t.Run("CF-03/symbolic link swapped, as a ConfigMap is", func(t *testing.T) {
+		for _, version := range []string{"..v1", "..v2"} {
+			if err := os.Mkdir(filepath.Join(r.dir, version), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			text := strings.ReplaceAll(string(good), "routes:\n", "routes:\n"+strings.ReplaceAll(public, "/public", "/"+version[2:]))
+			if err := os.WriteFile(filepath.Join(r.dir, version, "config.yaml"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		link := func(target, name string) {
+			t.Helper()
+			if err := os.Symlink(target, filepath.Join(r.dir, name+".new")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(r.dir, name+".new"), filepath.Join(r.dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		link("..v1", "..data")
+		link(filepath.Join("..data", "config.yaml"), "config.yaml")
+		r.eventually("version 1", open("/v1/a"))
+		link("..v2", "..data")
+		r.eventually("version 2", open("/v2/a"))
+		if open("/v1/a")() {
+			t.Error("the route of version 1 still answers without a session")
+		}
+	})
+	t.Run("CF-03/deleted and created again", func(t *testing.T) {
+		if err := os.Remove(r.config); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * watchEvery)
+		if !open("/v2/a")() {
+			t.Error("the old routes must stay while there is no file")
+		}
+		r.write(string(good))
+		r.eventually("the file's routes", func() bool { return !open("/v2/a")() })
+	})
+	t.Run("CF-03/start-only key", func(t *testing.T) {
+		r.edit("drain_delay: 100ms", "drain_delay: 200ms")
+		r.eventually("a warning that names it", func() bool { return strings.Contains(r.log.String(), "server.drain_delay") })
+	})
+	t.Run("CF-03/SIGHUP", func(t *testing.T) {
+		before := strings.Count(r.log.String(), "configuration reloaded")
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("a reload", func() bool { return strings.Count(r.log.String(), "configuration reloaded") > before })
+	})
+	if asked, failed := stop(); failed != 0 || asked < 100 {
+		t.Errorf("CF-03: of %d requests while the file changed, %d failed", asked, failed)
+	}
+}
+
+// RULE-17: what is running when its route is withdrawn is judged again, and ended.
+func TestReloadWithdrawsStream(t *testing.T) {
+	r := newRig(t)
+	r.handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for req.Context().Err() == nil {
+			if _, err := fmt.Fprint(w, "data: tick\n\n"); err != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	r.edit("log: {", "cookie: {}\nlog: {")
+	r.start()
+	b := r.browser()
+	chooser, _ := b.navigate(r.public + "/_gate/login?next=/_gate/me")
+	b.do(http.MethodPost, chooser.Request.URL.String(), map[string][]string{"email": {"alice@corp.test"}}, map[string]string{"Accept": "text/html"})
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, r.public+"/events", nil)
+	req.Header.Set("Cookie", b.cookie())
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("stream: %s", resp.Status)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		buf := make([]byte, 1024)
+		for {
+			if _, err := resp.Body.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	r.edit(fmt.Sprintf("{host: %q,", r.host()), fmt.Sprintf("{allow: {roles: [admin]}, host: %q,", r.host()))
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("RULE-17: the stream goes on though its route no longer allows alice:\n%s", r.log)
+	}
+}

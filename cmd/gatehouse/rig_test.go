@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-auth/gatehouse/auth/standin"
+)
+
+// rig is a whole Gatehouse as `serve` runs it, with a provider, an app behind it, and a
+// configuration file that a test may rewrite while it runs.
+type rig struct {
+	t      *testing.T
+	dir    string
+	config string
+	public string // http://localhost:PORT
+	admin  string // http://127.0.0.1:PORT
+	idp    *standin.Standin
+	issuer string
+	app    *httptest.Server
+	log    *lines
+
+	mu      sync.Mutex
+	handler http.Handler // of the app
+	cancel  context.CancelFunc
+	done    chan int
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// newRig makes the parts; start runs them. The store is SQLite unless the configuration says more.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), log: new(lines)}
+	r.config = filepath.Join(r.dir, "config.yaml")
+	r.public = "http://localhost:" + freePort(t)
+	r.admin = "http://127.0.0.1:" + freePort(t)
+	r.handler = http.HandlerFunc(echo)
+	r.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.mu.Lock()
+		h := r.handler
+		r.mu.Unlock()
+		h.ServeHTTP(w, req)
+	}))
+	t.Cleanup(r.app.Close)
+	provider := httptest.NewUnstartedServer(nil)
+	r.idp = standin.New("http://"+provider.Listener.Addr().String(), []standin.Account{{Email: "alice@corp.test", Name: "Alice"}, {Email: "bob@corp.test", Name: "Bob"}})
+	provider.Config.Handler = r.idp
+	provider.Start()
+	t.Cleanup(provider.Close)
+	r.issuer = provider.URL
+	r.configure()
+	return r
+}
+
+// echo shows an app's view of a request.
+func echo(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintf(w, "%s %s user=%s\n", r.Method, r.RequestURI, r.Header.Get("X-Auth-Request-Email"))
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func (r *rig) host() string { return strings.TrimPrefix(r.public, "http://") }
+
+// configure writes the configuration that tests begin with.
+func (r *rig) configure() {
+	r.t.Helper()
+	secret := filepath.Join(r.dir, "secret")
+	if err := os.WriteFile(secret, []byte("client-s3cret\n"), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.write(fmt.Sprintf(`server: {listen: %q, public_url: %q, drain_delay: 100ms, drain_timeout: 5s}
+admin: {listen: %q}
+login: {issuer: %q, client_id: gatehouse, client_secret_file: %q}
+log: {format: json}
+store: {dir: %q}
+routes:
+  - {host: %q, upstream: %q}
+`, r.host(), r.public, strings.TrimPrefix(r.admin, "http://"), r.issuer, secret, filepath.Join(r.dir, "data"), r.host(), r.app.URL))
+}
+
+func (r *rig) write(text string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.config, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// edit replaces a part of the configuration file.
+func (r *rig) edit(from, to string) {
+	r.t.Helper()
+	text, err := os.ReadFile(r.config)
+	if err != nil || !strings.Contains(string(text), from) {
+		r.t.Fatalf("configuration has no %q (%v)", from, err)
+	}
+	r.write(strings.ReplaceAll(string(text), from, to))
+}
+
+// run is one command of the program, to its end.
+func (r *rig) run(args ...string) (code int, out string) {
+	r.t.Helper()
+	var buf lines
+	code = run(r.t.Context(), append(args, "--config", r.config), strings.NewReader(""), &buf, &buf)
+	return code, buf.String()
+}
+
+// start adds alice, serves, and waits until requests are answered.
+func (r *rig) start() {
+	r.t.Helper()
+	if code, out := r.run("user", "add", "alice@corp.test", "--role", "staff"); code != exitOK {
+		r.t.Fatalf("user add: exit %d: %s", code, out)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
+	r.cancel, r.done = cancel, make(chan int, 1)
+	go func() { r.done <- run(ctx, []string{"serve", "--config", r.config}, strings.NewReader(""), io.Discard, r.log) }()
+	r.t.Cleanup(r.stop)
+	r.eventually("ready", func() bool {
+		resp, err := http.Get(r.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// stop asks for an end and waits for it. A second call does nothing.
+func (r *rig) stop() {
+	r.t.Helper()
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	r.cancel = nil
+	if code := r.exit(); code != exitOK {
+		r.t.Errorf("serve ended with %d:\n%s", code, r.log)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func (r *rig) exit() int {
+	r.t.Helper()
+	select {
+	case code := <-r.done:
+		return code
+	case <-time.After(30 * time.Second):
+		r.t.Fatalf("serve did not end:\n%s", r.log)
+		return -1
+	}
+}
+
+// eventually waits for what must come true; the limit only keeps a broken test from hanging.
+func (r *rig) eventually(what string, is func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("never came true: %s\n%s", what, r.log)
+		}
+	}
+}
+
+// get asks the admin listener or the gateway, and returns status and body.
+func (r *rig) get(address string) (int, string) {
+	r.t.Helper()
+	resp, err := http.Get(address)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(body)
+}
+
+// browser is a client that follows redirects, keeps cookies, and asks for pages.
+type browser struct {
+	r      *rig
+	client *http.Client
+}
+
+func (r *rig) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	r.t.Cleanup(transport.CloseIdleConnections)
+	return &browser{r, &http.Client{Jar: jar, Transport: transport, Timeout: 20 * time.Second}}
+}
+
+// navigate opens an address as if it were typed.
+func (b *browser) navigate(address string) (*http.Response, string) {
+	b.r.t.Helper()
+	return b.do(http.MethodGet, address, nil, map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"})
+}
+
+func (b *browser) do(method, address string, form url.Values, headers map[string]string) (*http.Response, string) {
+	b.r.t.Helper()
+	req, err := http.NewRequestWithContext(b.r.t.Context(), method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.r.t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, value := range headers {
+		req.Header.Set(name, value)
+	}
+	resp, err := b.client.Do(req)
+	if err != nil {
+		b.r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.r.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// signIn opens an address, picks an account at the provider, and returns where that leads.
+func (b *browser) signIn(address, email string) (*http.Response, string) {
+	b.r.t.Helper()
+	chooser, _ := b.navigate(address)
+	if !strings.HasSuffix(chooser.Request.URL.Path, "/authorize") {
+		b.r.t.Fatalf("not at the provider but at %s (%s)", chooser.Request.URL.Path, chooser.Status)
+	}
+	return b.do(http.MethodPost, chooser.Request.URL.String(), url.Values{"email": {email}},
+		map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"})
+}
+
+// cookie is the session cookie as a header.
+func (b *browser) cookie() string {
+	at, _ := url.Parse(b.r.public)
+	for _, c := range b.client.Jar.Cookies(at) {
+		if c.Name == "gate" {
+			return c.Name + "=" + c.Value
+		}
+	}
+	return ""
+}
+
+func newKeyLine(t *testing.T, seed byte) string {
+	t.Helper()
+	raw := make([]byte, 32)
+	for i := range raw {
+		raw[i] = seed + byte(i*7)
+	}
+	return base64.StdEncoding.EncodeToString(raw) + "\n"
+}
