@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -602,9 +603,10 @@ func TestProviderMemory(t *testing.T) {
 }
 
 func TestProviderCertificate(t *testing.T) {
-	server := httptest.NewTLSServer(http.NotFoundHandler())
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	defer server.Close()
-	server.Config.ErrorLog = nil
 	w := newWorld(t, func(w *world) {
 		w.config.Issuer = server.URL
 		w.config.Transport = new(http.Transport) // trusts no certificate of a test

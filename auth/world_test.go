@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -89,6 +90,7 @@ func (w *world) addUser(email string) auth.User {
 
 func (w *world) start() {
 	w.server = httptest.NewUnstartedServer(nil)
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // broken connections are wanted here
 	w.server.Config.Handler = w.handler()
 	if w.site.Secure() {
 		w.server.StartTLS()
