@@ -45,7 +45,7 @@ func slow(wait time.Duration) http.Handler {
 // end within drain_timeout, and what does not is cut; the exit code is 0.
 func TestDrain(t *testing.T) {
 	r := newRig(t)
-	r.handler = slow(2 * time.Second)
+	r.answer(slow(2 * time.Second).ServeHTTP)
 	r.edit("drain_delay: 100ms, drain_timeout: 5s", "drain_delay: 1s, drain_timeout: 4s")
 	r.edit("routes:\n", fmt.Sprintf("routes:\n  - {host: %q, path: /slow, public: true, upstream: %q}\n  - {host: %q, path: /events, public: true, upstream: %q}\n  - {host: %q, path: /ws, public: true, upstream: %q}\n",
 		r.host(), r.app.URL, r.host(), r.app.URL, r.host(), r.app.URL))

@@ -128,7 +128,7 @@ func TestReload(t *testing.T) {
 // RULE-17: what is running when its route is withdrawn is judged again, and ended.
 func TestReloadWithdrawsStream(t *testing.T) {
 	r := newRig(t)
-	r.handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.answer(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for req.Context().Err() == nil {
 			if _, err := fmt.Fprint(w, "data: tick\n\n"); err != nil {
@@ -138,7 +138,6 @@ func TestReloadWithdrawsStream(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	})
-	r.edit("log: {", "cookie: {}\nlog: {")
 	r.start()
 	b := r.browser()
 	chooser, _ := b.navigate(r.public + "/_gate/login?next=/_gate/me")

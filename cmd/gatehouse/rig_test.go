@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,14 +29,14 @@ type rig struct {
 	dir    string
 	config string
 	public string // http://localhost:PORT
+	at     string // where this replica itself is reached
 	admin  string // http://127.0.0.1:PORT
 	idp    *standin.Standin
 	issuer string
 	app    *httptest.Server
 	log    *lines
 
-	mu      sync.Mutex
-	handler http.Handler // of the app
+	handler *atomic.Value // of the app: a http.HandlerFunc
 	cancel  context.CancelFunc
 	done    chan int
 }
@@ -64,13 +65,11 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, dir: t.TempDir(), log: new(lines)}
 	r.config = filepath.Join(r.dir, "config.yaml")
 	r.public = "http://localhost:" + freePort(t)
-	r.admin = "http://127.0.0.1:" + freePort(t)
-	r.handler = http.HandlerFunc(echo)
+	r.at, r.admin = r.public, "http://127.0.0.1:"+freePort(t)
+	r.handler = new(atomic.Value)
+	r.answer(echo)
 	r.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.mu.Lock()
-		h := r.handler
-		r.mu.Unlock()
-		h.ServeHTTP(w, req)
+		r.handler.Load().(http.HandlerFunc)(w, req)
 	}))
 	t.Cleanup(r.app.Close)
 	provider := httptest.NewUnstartedServer(nil)
@@ -82,6 +81,9 @@ func newRig(t *testing.T) *rig {
 	r.configure()
 	return r
 }
+
+// answer makes the app answer with h from now on.
+func (r *rig) answer(h http.HandlerFunc) { r.handler.Store(h) }
 
 // echo shows an app's view of a request.
 func echo(w http.ResponseWriter, r *http.Request) {
@@ -146,9 +148,18 @@ func (r *rig) run(args ...string) (code int, out string) {
 // start adds alice, serves, and waits until requests are answered.
 func (r *rig) start() {
 	r.t.Helper()
+	if code, out := r.run("migrate"); code != exitOK {
+		r.t.Fatalf("migrate: exit %d: %s", code, out)
+	}
 	if code, out := r.run("user", "add", "alice@corp.test", "--role", "staff"); code != exitOK {
 		r.t.Fatalf("user add: exit %d: %s", code, out)
 	}
+	r.serve()
+}
+
+// serve runs the gateway until the test is over.
+func (r *rig) serve() {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	r.cancel, r.done = cancel, make(chan int, 1)
 	go func() { r.done <- run(ctx, []string{"serve", "--config", r.config}, strings.NewReader(""), io.Discard, r.log) }()
@@ -279,6 +290,58 @@ func (b *browser) cookie() string {
 		}
 	}
 	return ""
+}
+
+// shared puts the stores that replicas share under a rig that has not started yet.
+func (r *rig) shared(database, redis string) {
+	r.t.Helper()
+	keys := filepath.Join(r.dir, "keys")
+	if err := os.WriteFile(keys, []byte(newKeyLine(r.t, 1)), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.edit("store: {dir:", fmt.Sprintf("secret: {keys_file: %q}\nstore: {database: %q, redis: %q, dir:", keys, database, redis))
+}
+
+// replica starts another gateway with the same configuration on other ports. Browsers know it by the
+// same public URL, so its address is only for requests that name the host by themselves.
+func (r *rig) replica() *rig {
+	r.t.Helper()
+	other := *r
+	other.dir, other.log, other.cancel, other.done = r.t.TempDir(), new(lines), nil, nil
+	other.config = filepath.Join(other.dir, "config.yaml")
+	text, err := os.ReadFile(r.config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	listen, admin := "127.0.0.1:"+freePort(r.t), "127.0.0.1:"+freePort(r.t)
+	other.write(strings.NewReplacer(
+		fmt.Sprintf("listen: %q, public_url", r.host()), fmt.Sprintf("listen: %q, public_url", listen),
+		strings.TrimPrefix(r.admin, "http://"), admin,
+	).Replace(string(text)))
+	other.admin = "http://" + admin
+	other.serve()
+	other.at = "http://" + listen
+	return &other
+}
+
+// ask sends a GET with a session cookie to this very replica and returns the answer without its body.
+func (r *rig) ask(cookie, path string) *http.Response {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.at+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Host = r.host()
+	req.Header.Set("Cookie", cookie)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		r.t.Fatal(err)
+	}
+	return resp
 }
 
 func newKeyLine(t *testing.T, seed byte) string {
