@@ -162,7 +162,9 @@ func (r *rig) serve() {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	r.cancel, r.done = cancel, make(chan int, 1)
-	go func() { r.done <- run(ctx, []string{"serve", "--config", r.config}, strings.NewReader(""), io.Discard, r.log) }()
+	go func() {
+		r.done <- run(ctx, []string{"serve", "--config", r.config}, strings.NewReader(""), io.Discard, r.log)
+	}()
 	r.t.Cleanup(r.stop)
 	r.eventually("ready", func() bool {
 		resp, err := http.Get(r.admin + "/readyz")
