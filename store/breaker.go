@@ -36,6 +36,9 @@ func (b *breaker) DialHook(next redis.DialHook) redis.DialHook { return next }
 // ProcessHook guards one command.
 func (b *breaker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !ours(cmd) {
+			return next(ctx, cmd)
+		}
 		if !b.allow() {
 			cmd.SetErr(errOpen)
 			return errOpen
@@ -49,6 +52,9 @@ func (b *breaker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // ProcessPipelineHook guards a batch of commands.
 func (b *breaker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if len(cmds) > 0 && !ours(cmds[0]) {
+			return next(ctx, cmds)
+		}
 		if !b.allow() {
 			for _, cmd := range cmds {
 				cmd.SetErr(errOpen)
@@ -59,6 +65,16 @@ func (b *breaker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		b.note(ctx, err)
 		return err
 	}
+}
+
+// ours tells the commands of this package from those with which go-redis greets a new connection.
+// Those pass through the same hooks, and the one call that may try again needs them.
+func ours(cmd redis.Cmder) bool {
+	switch cmd.Name() {
+	case "get", "set", "del", "eval", "ping":
+		return true
+	}
+	return false
 }
 
 // allow lets calls through while the breaker is closed, and when it has cooled down one in each

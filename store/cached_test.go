@@ -18,6 +18,35 @@ type replica struct {
 	redis *store.Redis
 	feed  *store.Feed
 	below *storetest.Faulty // what stands between the cache and the database
+	seen  *tally            // what Redis did
+}
+
+// tally counts what a store was seen to do.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]int // by "tier op result"
+}
+
+func (y *tally) observe(tier, op, result string, _ time.Duration) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.n[tier+" "+op+" "+result]++
+}
+
+func (y *tally) count(what string) int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.n[what]
+}
+
+// hit looks a live session up and reports whether Redis had it.
+func (r *replica) hit(t *testing.T, k auth.Key) bool {
+	t.Helper()
+	before := r.seen.count("redis get hit")
+	if _, err := r.Find(t.Context(), k); err != nil {
+		t.Fatalf("Find: %v", err)
+	}
+	return r.seen.count("redis get hit") > before
 }
 
 // keys makes a ring that replicas of one test may share.
@@ -48,9 +77,9 @@ func idleReplica(t *testing.T, s *store.SQL, url string, ring *auth.Keyring, con
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &replica{below: &storetest.Faulty{Users: s, Sessions: s}}
+	r := &replica{below: &storetest.Faulty{Users: s, Sessions: s}, seen: &tally{n: map[string]int{}}}
 	if url != "" {
-		if r.redis, err = store.NewRedis(url, ring, install, time.Hour, nil); err != nil {
+		if r.redis, err = store.NewRedis(url, ring, install, time.Hour, r.seen.observe); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = r.redis.Close() })

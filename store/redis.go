@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,6 +45,7 @@ type Redis struct {
 // master_name=, or redis+cluster://. It does not connect: a Redis that is down keeps nobody out.
 // Install is the id of this installation, to which records are bound; ttl is session.ttl.
 func NewRedis(url string, seal Sealer, install string, ttl time.Duration, observe Observe) (*Redis, error) {
+	quiet()
 	client, err := newClient(url)
 	if err != nil {
 		return nil, err
@@ -51,6 +53,14 @@ func NewRedis(url string, seal Sealer, install string, ttl time.Duration, observ
 	client.AddHook(new(breaker))
 	return &Redis{client: client, records: records{seal: seal, install: install}, bury: window(ttl), observe: observe}, nil
 }
+
+// quiet stops go-redis from writing to the process's standard error: each failed dial would be a line
+// there, thousands of them while Redis is down. The fault is in the metrics and in readyz.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // newClient picks the kind of client by the scheme. Errors never show the address, which may hold a
 // password (RULE-29).
