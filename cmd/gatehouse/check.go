@@ -181,7 +181,7 @@ func (c *Config) tryRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	redis, err := store.NewRedis(c.Store.Redis, ring, "check", nil)
+	redis, err := store.NewRedis(c.Store.Redis, ring, "check", c.Session.TTL, nil)
 	if err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func strangers(environ []string) (warnings []string) {
 		if !strings.HasPrefix(name, "GATEHOUSE_") || known[name] {
 			continue
 		}
-		if k := closest(name, sortedKeys(known)); k != "" {
+		if k := closest(name, sortedKeys(known)); k != "" && distance(name, k) <= 3 {
 			warnings = append(warnings, fmt.Sprintf("variable %s is not one of ours: did you mean %s?", printable(name), k))
 		}
 	}

@@ -146,8 +146,8 @@ func TestReferenceHasEveryKey(t *testing.T) {
 
 func TestReferenceIsTheDefaults(t *testing.T) {
 	cleanEnv(t)
-	t.Chdir(t.TempDir())
 	plain, examples := reference(t)
+	t.Chdir(t.TempDir())
 	// Where a default cannot exist or is nobody's, config.yaml shows an example.
 	cfg := loaded(t, plain, "login.client_id=id", "login.client_secret_file="+write(t, "hush-hush"))
 	want := Defaults()
