@@ -1,11 +1,12 @@
 // Package web is Gatehouse's manners over HTTP.
 //
 // The story. A handler of ours returns an error instead of answering it, and one place answers:
-// Handler.ServeHTTP hands it to Answer, which writes a page or JSON by what the client accepts and
-// notes the private cause in the request's Record. Around everything stands the Recorder
-// (record.go): it names the request, counts it, catches panics and writes its one log line. Who is
-// at the other end of a connection, and which forwarded headers may be believed, is decided in one
-// place too (peer.go). Pages are drawn by page.go.
+// Handler.ServeHTTP hands it to Answer (answer.go), which draws a page or JSON by what the client
+// accepts (accept.go, page.go) and notes the private cause in the request's Record. Around everything
+// stands the Recorder (record.go): it names the request, counts what is sent (writer.go), catches
+// panics, writes one log line (log.go) from which secrets are taken (redact.go), and tells the metrics
+// (metrics.go). Who is at the other end of a connection, and which forwarded headers may be believed,
+// is decided in one place too (peer.go, forwarded.go), before any handler runs.
 //
 // What this package never does: it knows nothing of users, sessions, routes or stores, it never
 // shows a client the text of an internal error, and it never logs a query string, a cookie, a token
@@ -65,8 +66,8 @@ func Unavailable(cause error) *Error {
 	}
 }
 
-// Handler answers a request or returns what went wrong, never both: once it has written a byte of
-// an answer it must not return an error other than http.ErrAbortHandler's kind.
+// Handler answers a request or returns what went wrong, never both. An error that comes after a byte
+// of the answer was written can no longer be told to the client: it breaks the connection (Answer).
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP runs h and answers what it returns.
