@@ -352,7 +352,7 @@ func TestHijackedConnection(t *testing.T) {
 		}
 		_, _ = from.ReadFrom(strings.NewReader("abc"))
 		_, _ = io.WriteString(c, "de")
-		return c.(interface{ CloseWrite() error }).CloseWrite() //nolint:errcheck // a panic fails the test
+		return c.(interface{ CloseWrite() error }).CloseWrite()
 	})
 	c := g.dial(t, "GET / HTTP/1.1\r\nHost: gw.test\r\n\r\n")
 	if got, err := io.ReadAll(c); string(got) != "abcde" || err != nil && !errors.Is(err, net.ErrClosed) {
