@@ -99,8 +99,8 @@ func (a attempts) seal(purpose string, v any, associated []byte) string {
 	plain, _ := json.Marshal(v) // strings, bytes and integers: never fails
 	var packed bytes.Buffer
 	press, _ := flate.NewWriter(&packed, flate.BestCompression) // fails on an unknown level only
-	press.Write(plain)                                          // into memory
-	press.Close()
+	_, _ = press.Write(plain)                                   // into memory
+	_ = press.Close()
 	return base64.RawURLEncoding.EncodeToString(a.keys.Seal(purpose, packed.Bytes(), associated))
 }
 

@@ -76,7 +76,9 @@ func NewProvider(config ProviderConfig) *Provider {
 		config: config,
 		client: &http.Client{
 			Transport: strict{next},
-			Timeout:   config.Timeout,
+			// The context of an exchange ends first, and so tells late from wrong. This bounds what
+			// go-oidc asks on a context of its own: the keys.
+			Timeout: config.Timeout + config.Timeout/10,
 			// A redirect would carry the code or the access token to an address nobody configured.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -282,7 +284,7 @@ func (s strict) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if req.Method == http.MethodGet && resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
+		_ = resp.Body.Close() // nothing of it is wanted
 		return nil, fmt.Errorf("status %d", resp.StatusCode)
 	}
 	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)

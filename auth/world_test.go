@@ -129,7 +129,7 @@ func (w *world) handler() http.Handler {
 	own.Handle("POST /_gate/logout", web.Handler(logout.End))
 	own.Handle("/_gate/logout", web.Handler(logout.Page))
 	own.Handle("/_gate/me", web.Handler(logout.Me))
-	own.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "app "+r.RequestURI) })
+	own.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "app "+r.RequestURI) })
 	recorded := web.Recorder{Observe: w.observe}.Wrap(own)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Host == "idp.test" {
@@ -162,7 +162,7 @@ func (w *world) transport(t *testing.T) *http.Transport {
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, w.server.Listener.Addr().String())
 		},
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // our own server, under made-up names
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // our own server, under made-up names
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr

@@ -44,7 +44,15 @@ func newBench(t *testing.T) *bench {
 	return &bench{provider, t, issuer, client}
 }
 
-func (b *bench) do(method, address string, form url.Values, header ...string) (*http.Response, string) {
+// reply is an answer that was read.
+type reply struct {
+	status int
+	header http.Header
+	to     *url.URL // where it sends the browser; nil: nowhere
+	body   string
+}
+
+func (b *bench) do(method, address string, form url.Values, header ...string) reply {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, address, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -63,7 +71,8 @@ func (b *bench) do(method, address string, form url.Values, header ...string) (*
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp, string(body)
+	to, _ := resp.Location()
+	return reply{resp.StatusCode, resp.Header, to, string(body)}
 }
 
 // request is a good authorization request.
@@ -79,15 +88,14 @@ func request() url.Values {
 // back is where the chooser sends a choice.
 func (b *bench) back(choice url.Values) url.Values {
 	b.t.Helper()
-	resp, body := b.do(http.MethodPost, b.issuer+"/authorize?"+request().Encode(), choice)
-	to, err := resp.Location()
-	if err != nil {
-		b.t.Fatalf("%d, %v\n%s", resp.StatusCode, err, body)
+	p := b.do(http.MethodPost, b.issuer+"/authorize?"+request().Encode(), choice)
+	if p.to == nil {
+		b.t.Fatalf("%d\n%s", p.status, p.body)
 	}
-	if to.Host != "app.test" || to.Query().Get("x") != "1" || to.Query().Get("state") != "st&te" {
-		b.t.Errorf("sent to %s", to)
+	if p.to.Host != "app.test" || p.to.Query().Get("x") != "1" || p.to.Query().Get("state") != "st&te" {
+		b.t.Errorf("sent to %s", p.to)
 	}
-	return to.Query()
+	return p.to.Query()
 }
 
 // redeem asks the token endpoint.
@@ -99,11 +107,11 @@ func (b *bench) redeem(code string, edits ...func(url.Values)) (status int, answ
 	for _, edit := range edits {
 		edit(form)
 	}
-	resp, body := b.do(http.MethodPost, b.issuer+"/token", form)
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		b.t.Fatalf("%d: %v\n%s", resp.StatusCode, err, body)
+	p := b.do(http.MethodPost, b.issuer+"/token", form)
+	if err := json.Unmarshal([]byte(p.body), &answer); err != nil {
+		b.t.Fatalf("%d: %v\n%s", p.status, err, p.body)
 	}
-	return resp.StatusCode, answer
+	return p.status, answer
 }
 
 func TestWholeWay(t *testing.T) {
@@ -130,9 +138,9 @@ func TestWholeWay(t *testing.T) {
 			if err != nil || token.Nonce != "n" {
 				t.Fatalf("id token: %v, %v", token, err)
 			}
-			_, body := b.do(http.MethodGet, b.issuer+"/userinfo", nil, "Authorization", "Bearer "+answer["access_token"].(string))
+			p := b.do(http.MethodGet, b.issuer+"/userinfo", nil, "Authorization", "Bearer "+answer["access_token"].(string))
 			var info map[string]any
-			if err := json.Unmarshal([]byte(body), &info); err != nil {
+			if err := json.Unmarshal([]byte(p.body), &info); err != nil {
 				t.Fatal(err)
 			}
 			if info["sub"] != token.Subject || info["email"] != row.email || info["email_verified"] != true {
@@ -176,14 +184,14 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 	t.Run("userinfo", func(t *testing.T) {
-		if resp, _ := b.do(http.MethodGet, b.issuer+"/userinfo", nil, "Authorization", "Bearer x"); resp.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%d", resp.StatusCode)
+		if p := b.do(http.MethodGet, b.issuer+"/userinfo", nil, "Authorization", "Bearer x"); p.status != http.StatusUnauthorized {
+			t.Errorf("%d", p.status)
 		}
 	})
 	t.Run("elsewhere", func(t *testing.T) {
 		for _, path := range []string{"/", "/token", "/_google", "/_google/authorize/x"} {
-			if resp, _ := b.do(http.MethodGet, strings.TrimSuffix(b.issuer, "/_google")+path, nil); resp.StatusCode != http.StatusNotFound {
-				t.Errorf("%s: %d", path, resp.StatusCode)
+			if p := b.do(http.MethodGet, strings.TrimSuffix(b.issuer, "/_google")+path, nil); p.status != http.StatusNotFound {
+				t.Errorf("%s: %d", path, p.status)
 			}
 		}
 	})
@@ -206,12 +214,12 @@ func TestAuthorizationFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked := request()
 			row.edit(asked)
-			resp, _ := b.do(http.MethodGet, b.issuer+"/authorize?"+asked.Encode(), nil)
-			if resp.StatusCode != row.status {
-				t.Errorf("%d, want %d", resp.StatusCode, row.status)
+			p := b.do(http.MethodGet, b.issuer+"/authorize?"+asked.Encode(), nil)
+			if p.status != row.status {
+				t.Errorf("%d, want %d", p.status, row.status)
 			}
-			if to, err := resp.Location(); err == nil && to.Query().Get("error") != "invalid_request" {
-				t.Errorf("sent to %s", to)
+			if p.to != nil && p.to.Query().Get("error") != "invalid_request" {
+				t.Errorf("sent to %s", p.to)
 			}
 		})
 	}
@@ -220,27 +228,27 @@ func TestAuthorizationFaults(t *testing.T) {
 // The page is for people without JavaScript, and holds nothing that its policy does not allow.
 func TestChooser(t *testing.T) {
 	b := newBench(t)
-	resp, body := b.do(http.MethodGet, b.issuer+"/authorize?"+request().Encode(), nil)
+	p := b.do(http.MethodGet, b.issuer+"/authorize?"+request().Encode(), nil)
 	for _, want := range []string{"Alice &lt;b&gt;", `value="alice@corp.test"`, "Someone else", `type="email"`, "app.test"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("no %q in\n%s", want, body)
+		if !strings.Contains(p.body, want) {
+			t.Errorf("no %q in\n%s", want, p.body)
 		}
 	}
 	for _, not := range []string{"<script", "style=", "onclick", "ZgotmplZ"} {
-		if strings.Contains(body, not) {
-			t.Errorf("%q in\n%s", not, body)
+		if strings.Contains(p.body, not) {
+			t.Errorf("%q in\n%s", not, p.body)
 		}
 	}
-	_, after, _ := strings.Cut(body, "<style>")
+	_, after, _ := strings.Cut(p.body, "<style>")
 	style, _, _ := strings.Cut(after, "</style>")
 	sum := sha256.Sum256([]byte(style))
-	policy := resp.Header.Get("Content-Security-Policy")
+	policy := p.header.Get("Content-Security-Policy")
 	for _, want := range []string{"default-src 'none'", base64.StdEncoding.EncodeToString(sum[:]), "form-action 'self' http://app.test;", "frame-ancestors 'none'"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("no %q in %q", want, policy)
 		}
 	}
-	if resp.Header.Get("Cache-Control") != "no-store" {
+	if p.header.Get("Cache-Control") != "no-store" {
 		t.Error("may be cached")
 	}
 }
@@ -248,12 +256,12 @@ func TestChooser(t *testing.T) {
 func TestRig(t *testing.T) {
 	b := newBench(t)
 	b.Answer(standin.Keys, http.NotFoundHandler())
-	if resp, _ := b.do(http.MethodGet, b.issuer+"/keys", nil); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("scripted: %d", resp.StatusCode)
+	if p := b.do(http.MethodGet, b.issuer+"/keys", nil); p.status != http.StatusNotFound {
+		t.Errorf("scripted: %d", p.status)
 	}
 	b.Answer(standin.Keys, nil)
-	if resp, body := b.do(http.MethodGet, b.issuer+"/keys", nil); resp.StatusCode != http.StatusOK || strings.Contains(body, `"d"`) {
-		t.Errorf("as it should: %d %s", resp.StatusCode, body)
+	if p := b.do(http.MethodGet, b.issuer+"/keys", nil); p.status != http.StatusOK || strings.Contains(p.body, `"d"`) {
+		t.Errorf("as it should: %d %s", p.status, p.body)
 	}
 	if n := b.Calls(standin.Keys); n != 2 {
 		t.Errorf("%d calls, want 2", n)
