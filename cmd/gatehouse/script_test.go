@@ -1,17 +1,41 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
+	"os/exec"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/store"
 )
 
 // TestMain lets this test binary also be the program "gatehouse", which the scripts run.
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"gatehouse": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"gatehouse": main, "code": code})
+}
+
+// code runs a program and prints its exit code after its output: testscript tells success from
+// failure only.
+func code() {
+	cmd := exec.CommandContext(context.Background(), os.Args[1], os.Args[2:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("exit", cmd.ProcessState.ExitCode())
 }
 
 // leakChecked are tests after which no goroutine may be left. It does what goleak.VerifyTestMain does,
@@ -29,5 +53,45 @@ func (l leakChecked) Run() int {
 
 // TestScripts runs what an operator types (testdata/script), each script in a directory of its own.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ESC", "\x1b")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"signin": signin, "admin": admin},
+	})
+}
+
+// signin makes a session of a user in the SQLite file of the script, as a login would.
+func signin(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	db, err := store.Open(ctx, store.Options{Dir: ts.MkAbs("data")})
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	u, err := db.SignIn(ctx, auth.Profile{Issuer: "https://idp.test", Subject: args[0], Email: args[0], Name: "Ann"})
+	ts.Check(err)
+	now := time.Now().UTC()
+	var key auth.Key
+	rand.Read(key[:])
+	ts.Check(db.Create(ctx, auth.Session{
+		Key: key, User: u, CreatedAt: now, ExpiresAt: now.Add(time.Hour), EndsAt: now.Add(12 * time.Hour),
+		IP: netip.MustParseAddr("203.0.113.7"), UserAgent: "Firefox \x1b[2J",
+	}))
+}
+
+// admin answers on a port of this machine, $ADMIN_PORT, with a status and a word.
+func admin(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		fmt.Fprintln(w, args[1], r.URL.Path)
+	}))
+	ts.Defer(srv.Close)
+	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
+	ts.Check(err)
+	ts.Setenv("ADMIN_PORT", port)
 }
