@@ -61,6 +61,8 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         secure,
 		Protocols:         new(http.Protocols),
+		// net/http would answer "OPTIONS *" by itself, past the log and the rules.
+		DisableGeneralOptionsHandler: true,
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(secure != nil)
