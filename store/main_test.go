@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"testing"
+	"time"
+	_ "time/tzdata" // the zone may not be installed
 
 	"go.uber.org/goleak"
 
@@ -11,7 +13,15 @@ import (
 	"github.com/gatehouse-auth/gatehouse/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the whole package in New York (ST-08): whoever takes local time for UTC is hours off.
+func TestMain(m *testing.M) {
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		panic(err)
+	}
+	time.Local = zone
+	goleak.VerifyTestMain(m)
+}
 
 // operator is the command line's side of SQL in the shape that the suites ask for.
 type operator struct{ *store.SQL }
