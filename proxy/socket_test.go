@@ -81,39 +81,11 @@ func TestWebSocketHandshake(t *testing.T) {
 	t.Run("PX-04/e", func(t *testing.T) {
 		app := newApp(t, nil)
 		w := newWorld(t, setup{routes: routes(app.upstream(proxy.Target{}))})
-		res, body := w.h2(t, "GET", "/", nil)
+		res, body := w.h2(t, "/", nil)
 		if res.StatusCode != 200 || body != "ok" || res.ProtoMajor != 2 {
 			t.Errorf("got %s %q over %s", res.Status, body, res.Proto)
 		}
 	})
-}
-
-// h2 sends one signed-in request over unencrypted HTTP/2.
-func (w *world) h2(t *testing.T, method, path string, body io.Reader, lines ...string) (*http.Response, string) {
-	t.Helper()
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Transport{Protocols: protocols}
-	t.Cleanup(client.CloseIdleConnections)
-	req := must(http.NewRequestWithContext(t.Context(), method, "http://"+w.addr+path, body))
-	req.Host = "app.test"
-	cookie, _ := w.signIn(w.alice)
-	req.Header.Set("Cookie", cookie)
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, ": ")
-		if value == "" {
-			req.Header.Del(name)
-		} else {
-			req.Header.Set(name, value)
-		}
-	}
-	res, err := client.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	all, _ := io.ReadAll(res.Body)
-	return res, string(all)
 }
 
 // pulse is an app for long connections: a WebSocket that is quiet, an event stream that ticks, and a
