@@ -150,13 +150,25 @@ func (a *app) migrateCommand() *cobra.Command {
 		Long:    "Bring the tables of the store up to date. serve does so by itself; this is for those who would\nrather do it by hand before. It is safe beside running replicas of this release and the one before.",
 		Example: "  gatehouse migrate --dry-run\n  gatehouse migrate",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.migrate(cmd.Context(), dry) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dry {
+				return a.withPending(cmd.Context(), a.leave)
+			}
+			return a.withPending(cmd.Context(), a.apply)
+		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what is pending")
 	return a.withJSON(cmd)
 }
 
-func (a *app) migrate(ctx context.Context, dry bool) error {
+// migrated is what migrate did, as --json prints it.
+type migrated struct {
+	Pending []string `json:"pending"` // before
+	Applied bool     `json:"applied"`
+}
+
+// withPending shows what is pending and hands it over, if there is anything.
+func (a *app) withPending(ctx context.Context, do func(context.Context, *store.SQL, []string) error) error {
 	cfg, err := a.loadStore()
 	if err != nil {
 		return err
@@ -170,23 +182,22 @@ func (a *app) migrate(ctx context.Context, dry bool) error {
 	if err != nil {
 		return scrub(err, cfg)
 	}
-	if !a.json {
-		for _, name := range pending {
-			fmt.Fprintln(a.out, "pending: "+printable(name))
-		}
-	}
-	done := struct {
-		Pending []string `json:"pending"`
-		Applied bool     `json:"applied"`
-	}{append([]string{}, pending...), !dry && len(pending) > 0}
 	if len(pending) == 0 {
-		return a.say(done, "nothing pending: the tables are up to date")
+		return a.say(migrated{Pending: []string{}}, "nothing pending: the tables are up to date")
 	}
-	if dry {
-		return a.say(done, count(len(pending), "migration")+" pending, none applied")
+	for _, name := range pending {
+		a.line("pending: " + name)
 	}
+	return scrub(do(ctx, db, pending), cfg)
+}
+
+func (a *app) leave(_ context.Context, _ *store.SQL, pending []string) error {
+	return a.say(migrated{Pending: pending}, count(len(pending), "migration")+" pending, none applied")
+}
+
+func (a *app) apply(ctx context.Context, db *store.SQL, pending []string) error {
 	if err := db.Migrate(ctx); err != nil {
-		return scrub(fmt.Errorf("migrate: %w", err), cfg)
+		return fmt.Errorf("migrate: %w", err)
 	}
-	return a.say(done, count(len(pending), "migration")+" applied")
+	return a.say(migrated{Pending: pending, Applied: true}, count(len(pending), "migration")+" applied")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,41 +50,45 @@ also try each server: database, Redis, provider, upstreams. Nothing is changed.
 Exit codes: 0 all is well · 1 a server did not answer · 2 the configuration has faults`,
 		Example: "  gatehouse check --config config.yaml\n  gatehouse check --connect --json",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), connect) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, r, err := a.judged()
+			if err == nil && connect {
+				r.Servers = a.tryAll(cmd.Context(), cfg)
+			}
+			return a.conclude(r, err)
+		},
 	}
 	cmd.Flags().BoolVar(&connect, "connect", false, "try each server")
 	return a.withJSON(cmd)
 }
 
-func (a *app) check(ctx context.Context, connect bool) error {
+// judged loads the configuration and prints what is to be said of it.
+func (a *app) judged() (Config, report, error) {
 	cfg, err := a.load()
-	r := report{OK: err == nil, Faults: Faults{}, Warnings: append([]string{}, cfg.Warnings...)}
+	r := report{Faults: Faults{}, Warnings: append([]string{}, cfg.Warnings...)}
 	errors.As(err, &r.Faults)
-	a.line(r.faultLines()...)
+	a.line(r.lines()...)
 	if err == nil {
 		a.line("✓ configuration")
-		if connect {
-			r.Servers = a.tryAll(ctx, cfg)
-		}
 	}
-	for _, s := range r.Servers {
-		r.OK = r.OK && s.OK
-	}
+	return cfg, r, err
+}
+
+// conclude prints the report for programs and turns it into an exit code.
+func (a *app) conclude(r report, err error) error {
+	r.OK = err == nil && !slices.ContainsFunc(r.Servers, func(s probed) bool { return !s.OK })
 	if a.json {
 		if err := toJSON(a.out, r); err != nil {
 			return err
 		}
 	}
-	switch {
-	case err != nil:
-		return errors.Join(errReported, err)
-	case !r.OK:
-		return errReported
+	if r.OK {
+		return nil
 	}
-	return nil
+	return errors.Join(errReported, err)
 }
 
-func (r report) faultLines() (lines []string) {
+func (r report) lines() (lines []string) {
 	for _, f := range r.Faults {
 		lines = append(lines, "✗ "+f.Error())
 	}

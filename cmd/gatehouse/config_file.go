@@ -199,3 +199,15 @@ func isSecret(path string) bool {
 	}
 	return false
 }
+
+// UnmarshalYAML starts from the defaults of a route, which a list of the file cannot inherit from
+// Defaults.
+func (r *RouteConfig) UnmarshalYAML(node *yaml.Node) error {
+	type plain RouteConfig // without this method, or it would call itself
+	route := plain(defaultRoute())
+	if err := node.Decode(&route); err != nil {
+		return err
+	}
+	*r = RouteConfig(route)
+	return nil
+}

@@ -65,6 +65,13 @@ func sharedSuffix(domain string) bool {
 	return suffix == domain
 }
 
+// listedSuffix is sharedSuffix but for single labels that no list knows: a private zone such as home
+// is its owner's choice, com and github.io are everybody's.
+func listedSuffix(domain string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(domain)
+	return suffix == domain && (icann || strings.Contains(suffix, "."))
+}
+
 // loopback reports whether a host name is this machine.
 func loopback(name string) bool {
 	addr, err := netip.ParseAddr(name)

@@ -104,12 +104,12 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // wanted describes the values of a type.
 func wanted(t reflect.Type) string {
-	switch {
-	case t == durationType:
+	switch t {
+	case durationType:
 		return "a duration such as 90s or 1h30m"
-	case t == publicType:
+	case publicType:
 		return "true, false or identify"
-	case t == listType:
+	case listType:
 		return "a list such as [a, b]"
 	}
 	switch t.Kind() {

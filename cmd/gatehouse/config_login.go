@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 const google = "https://accounts.google.com"
@@ -60,9 +58,7 @@ func (j *judge) returnHost(host string) {
 		j.bad(key, host, "nothing is below an address", fix)
 		return
 	}
-	// A private zone of one label (.home) is its owner's choice; .com and .github.io are everybody's.
-	suffix, icann := publicsuffix.PublicSuffix(hostname(name))
-	if suffix == hostname(name) && (icann || strings.Contains(suffix, ".")) {
+	if listedSuffix(hostname(name)) {
 		j.bad(key, host, "strangers can register names below it", fix)
 	}
 }

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"time"
-
-	"go.yaml.in/yaml/v3"
-)
+import "time"
 
 // Config is every key of config.yaml. A key's name is the path of yaml tags that leads to it:
 // session.max_lifetime. Load fills it; Validate says what is wrong with it.
@@ -180,16 +176,4 @@ func defaultRoute() RouteConfig {
 		Path: "/", Public: "false", UpstreamHost: "client",
 		Timeouts: TimeoutsConfig{Dial: 3 * time.Second, Header: time.Minute, Idle: 55 * time.Second, Stall: 2 * time.Minute},
 	}
-}
-
-// UnmarshalYAML starts from the defaults of a route, which a list of the file cannot inherit from
-// Defaults.
-func (r *RouteConfig) UnmarshalYAML(node *yaml.Node) error {
-	type plain RouteConfig // without this method, or it would call itself
-	route := plain(defaultRoute())
-	if err := node.Decode(&route); err != nil {
-		return err
-	}
-	*r = RouteConfig(route)
-	return nil
 }
