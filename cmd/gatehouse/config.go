@@ -133,8 +133,7 @@ func unknownSet(name string, known map[string]key) Fault {
 
 // merge has viper decide, key by key, which source wins. Every key is bound by name, for viper
 // finds a variable by itself only where the file has the key. Lists of objects are as the file has
-// them. The outcome goes into an empty Config: mapstructure would leave the tail of a longer list
-// behind a shorter one.
+// them. The outcome goes into an empty Config, so that no list can keep a part of another source's.
 func merge(f *file, given map[string]override) (merged Config, err error) {
 	base, content := Defaults(), map[string]any{}
 	if f.root != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // secrets of the texts below; none of them may stand in any message.
-var secrets = []string{"hush-hush", "s3same", "pa55word", "GOCSPX-abcdef"}
+var secrets = []string{"hush-hush", "s3same", "pa55word", "GOCSPX-abcdef", "8675309"}
 
 // TestFaults is every configuration that must not start: what is wrong, the key that is blamed, and
 // a part of the message. The text is the least configuration with the additions of a case.
@@ -42,6 +42,7 @@ func TestFaults(t *testing.T) {
 		{"CF-04/number for a duration", least + "session: {ttl: 60}", "session.ttl", "not a duration"},
 		{"CF-04/text for a bool", loginWith("trust_email: yes please"), "login.trust_email", "not true or false"},
 		{"CF-04/bool for a text", least + "log: {level: true}", "log.level", "put it in quotes"},
+		{"RULE-29/number for a secret", `server: {public_url: "https://auth.corp.test"}` + "\nlogin: {client_id: id, client_secret: 8675309}", "login.client_secret", "put it in quotes"},
 		{"CF-04/text for a list", loginWith("return_hosts: app.test"), "login.return_hosts", "write [x]"},
 		{"CF-04/text for a group", least + "store: here", "store", "not a group of keys"},
 		{"CF-04/list item without a value", loginWith("return_hosts: [a.test, ]\n  , auto_create_domains: [~]"), "login.auto_create_domains[0]", "has no value"},
