@@ -42,11 +42,11 @@ func (y *tally) count(what string) int {
 // hit looks a live session up and reports whether Redis had it.
 func (r *replica) hit(t *testing.T, k auth.Key) bool {
 	t.Helper()
-	before := r.seen.count("redis get hit")
+	before := r.seen.count("redis find hit")
 	if _, err := r.Find(t.Context(), k); err != nil {
 		t.Fatalf("Find: %v", err)
 	}
-	return r.seen.count("redis get hit") > before
+	return r.seen.count("redis find hit") > before
 }
 
 // keys makes a ring that replicas of one test may share.

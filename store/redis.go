@@ -128,7 +128,7 @@ func (r *Redis) Close() error { return r.client.Close() }
 // not be asked.
 func (r *Redis) Get(ctx context.Context, k auth.Key) (s auth.Session, err error) {
 	result := "error"
-	defer func(start time.Time) { r.observe.note("redis", "get", start, result) }(time.Now())
+	defer func(start time.Time) { r.observe.note("redis", "find", start, result) }(time.Now())
 	ctx, cancel := context.WithTimeoutCause(ctx, callLimit, errSlow)
 	defer cancel()
 	raw, err := r.client.Get(ctx, redisKey(k)).Result()

@@ -53,7 +53,7 @@ func openSQLite(dir string) (*SQL, error) {
 // private makes the file if it is absent, readable by its owner alone. SQLite gives the files that it
 // puts beside it the same mode.
 func private(path string) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the directory
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -174,7 +175,7 @@ func usersBindRace(t *testing.T, g Ground) {
 	var all sync.WaitGroup
 	for i := range won {
 		all.Go(func() {
-			_, err := g.Users.SignIn(t.Context(), profile(string(rune('A'+i)), "alice@corp.test"))
+			_, err := g.Users.SignIn(t.Context(), profile(strconv.Itoa(i), "alice@corp.test"))
 			if err != nil && !errors.Is(err, auth.ErrNoUser) {
 				t.Errorf("SignIn: %v", err)
 			}
