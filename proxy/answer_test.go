@@ -31,7 +31,7 @@ func TestBackgroundRequestsGet401(t *testing.T) {
 	} {
 		t.Run("PX-01/"+name, func(t *testing.T) {
 			res := w.ask("GET", "/x", lines)
-			if res.StatusCode != 401 || res.Header.Get("Location") != "" || res.Header.Get("Set-Cookie") != "" {
+			if res.StatusCode != http.StatusUnauthorized || res.Header.Get("Location") != "" || res.Header.Get("Set-Cookie") != "" {
 				t.Fatalf("got %s, Location %q, Set-Cookie %q", res.Status, res.Header.Get("Location"), res.Header.Get("Set-Cookie"))
 			}
 			if strings.Contains(lines, "text/html") {
@@ -46,13 +46,13 @@ func TestBackgroundRequestsGet401(t *testing.T) {
 	for _, method := range []string{"POST", "PUT"} {
 		t.Run("PX-01/"+method, func(t *testing.T) {
 			res := w.raw(method, method+" /x HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
-			if res.StatusCode != 401 || res.Header.Get("Location") != "" {
+			if res.StatusCode != http.StatusUnauthorized || res.Header.Get("Location") != "" {
 				t.Errorf("got %s to %q", res.Status, res.Header.Get("Location"))
 			}
 		})
 	}
 	t.Run("PX-01/nav", func(t *testing.T) {
-		if res := w.ask("GET", "/x", nav); res.StatusCode != 303 || !strings.HasPrefix(res.Header.Get("Location"), "http://gw.test/_gate/login?next=") {
+		if res := w.ask("GET", "/x", nav); res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), "http://gw.test/_gate/login?next=") {
 			t.Errorf("got %s to %q", res.Status, res.Header.Get("Location"))
 		}
 	})
@@ -100,20 +100,20 @@ func TestOptionsAndHead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			res := w.ask(one.method, one.target, one.lines)
 			denied(t, res, up)
-			if one.method == "OPTIONS" && res.StatusCode < 400 || one.method == "HEAD" && res.body != "" {
+			if one.method == "OPTIONS" && res.StatusCode < http.StatusBadRequest || one.method == "HEAD" && res.body != "" {
 				t.Errorf("got %s with %q", res.Status, res.body)
 			}
 		})
 	}
 	t.Run("PX-02/b", func(t *testing.T) {
 		res := w.ask("OPTIONS", "/api/x", preflight, w.authed(), "X-Auth-Email: root")
-		if head := up.last(); res.StatusCode != 200 || len(values(head, "Cookie")) != 0 || len(values(head, "X-Auth-Email")) != 0 || len(values(head, "Origin")) != 1 {
+		if head := up.last(); res.StatusCode != http.StatusOK || len(values(head, "Cookie")) != 0 || len(values(head, "X-Auth-Email")) != 0 || len(values(head, "Origin")) != 1 {
 			t.Errorf("got %s, the app %q", res.Status, head)
 		}
 	})
 	t.Run("PX-02/e", func(t *testing.T) {
 		res := w.ask("HEAD", "/private", w.authed())
-		if res.StatusCode != 200 || res.Header.Get("Content-Length") != "1234" || res.body != "" {
+		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Length") != "1234" || res.body != "" {
 			t.Errorf("got %s, Content-Length %q, %q", res.Status, res.Header.Get("Content-Length"), res.body)
 		}
 	})
@@ -135,7 +135,7 @@ func TestPostMeetsAnExpiredSession(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := w.raw("POST", "POST /form HTTP/1.1\r\nHost: app.test\r\nCookie: gate=x\r\n"+nav+"\r\n"+one.referer+"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=b")
-			if res.StatusCode != 401 || !strings.Contains(res.body, `href="http://gw.test/_gate/login?next=`+one.next+`"`) {
+			if res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.body, `href="http://gw.test/_gate/login?next=`+one.next+`"`) {
 				t.Errorf("got %s with %s, want a link back to %s", res.Status, res.body, one.next)
 			}
 		})
@@ -143,7 +143,7 @@ func TestPostMeetsAnExpiredSession(t *testing.T) {
 	t.Run("PX-03/d", func(t *testing.T) {
 		start := time.Now()
 		res := w.raw("POST", "POST /form HTTP/1.1\r\nHost: app.test\r\n"+nav+"\r\nContent-Length: 20000000\r\n\r\nabc")
-		if res.StatusCode != 401 || time.Since(start) > hang/2 {
+		if res.StatusCode != http.StatusUnauthorized || time.Since(start) > hang/2 {
 			t.Errorf("got %s after %v", res.Status, time.Since(start))
 		}
 	})
@@ -160,7 +160,7 @@ func TestTheSameCookieTwice(t *testing.T) {
 		"CK-01/a": {"Cookie: " + stale + "; " + valid}, "CK-01/b": {"Cookie: " + valid + "; " + stale}, "CK-01/c": {"Cookie: " + stale, "Cookie: " + valid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if res := w.ask("GET", "/", lines...); res.StatusCode != 200 {
+			if res := w.ask("GET", "/", lines...); res.StatusCode != http.StatusOK {
 				t.Errorf("got %s", res.Status)
 			}
 		})
@@ -171,7 +171,7 @@ func TestTheSameCookieTwice(t *testing.T) {
 			many = append(many, "gate="+string(w.keys.Mint()))
 		}
 		before := w.faulty.Calls(storetest.Find)
-		if res := w.ask("GET", "/", "Cookie: "+strings.Join(many, "; "), xhr); res.StatusCode != 401 {
+		if res := w.ask("GET", "/", "Cookie: "+strings.Join(many, "; "), xhr); res.StatusCode != http.StatusUnauthorized {
 			t.Errorf("got %s", res.Status)
 		}
 		if n := w.faulty.Calls(storetest.Find) - before; n > 4 {
@@ -181,7 +181,7 @@ func TestTheSameCookieTwice(t *testing.T) {
 	t.Run("RULE-07", func(t *testing.T) {
 		other, _ := w.signIn(must(w.store.AddUser(t.Context(), "mallory@corp.test", "", nil)))
 		res := w.ask("GET", "/", "Cookie: "+valid+"; "+other, nav)
-		if res.StatusCode != 400 || !strings.HasPrefix(res.Header.Get("Set-Cookie"), "gate=;") {
+		if res.StatusCode != http.StatusBadRequest || !strings.HasPrefix(res.Header.Get("Set-Cookie"), "gate=;") {
 			t.Errorf("got %s, Set-Cookie %q", res.Status, res.Header.Get("Set-Cookie"))
 		}
 	})
@@ -196,7 +196,7 @@ func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
 	for _, kind := range []string{nav, xhr} {
 		for _, target := range []string{"/", "/wiki"} {
 			res := w.ask("GET", target, line, kind)
-			if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Header.Get("Set-Cookie") != "" || res.Header.Get("Location") != "" {
+			if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || res.Header.Get("Set-Cookie") != "" || res.Header.Get("Location") != "" {
 				t.Errorf("%s: got %s %v", target, res.Status, res.Header)
 			}
 		}
@@ -204,7 +204,7 @@ func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
 	if got := up.bytes(); got != "" {
 		t.Errorf("the app got %q", got)
 	}
-	if res := w.ask("GET", "/public/x", line); res.StatusCode != 200 {
+	if res := w.ask("GET", "/public/x", line); res.StatusCode != http.StatusOK {
 		t.Errorf("a public route asked the store: %s", res.Status)
 	}
 	w.faulty.Heal(storetest.Find)
@@ -218,7 +218,7 @@ func TestForbiddenSaysAsWhom(t *testing.T) {
 	up := newApp(t, nil)
 	w := newWorld(t, setup{routes: []proxy.Route{{Host: "app.test", Path: "/", Allow: proxy.Allow{Roles: []string{"admin"}}, Next: up.upstream(proxy.Target{})}}})
 	res := w.ask("GET", "/x", w.authed(), nav)
-	if res.StatusCode != 403 || !strings.Contains(res.body, "alice@corp.test") || !strings.Contains(res.body, "prompt=select_account") {
+	if res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, "alice@corp.test") || !strings.Contains(res.body, "prompt=select_account") {
 		t.Errorf("got %s %s", res.Status, res.body)
 	}
 	if rec := w.record(1); rec.Who.User != "alice@corp.test" || rec.Outcome.Verdict != "forbidden" {
@@ -259,15 +259,15 @@ func TestCrossOrigin(t *testing.T) {
 		})
 	}
 	t.Run("RULE-10/null-same-origin", func(t *testing.T) {
-		if res := w.ask("GET", "/x", w.authed(), "Origin: null", "Sec-Fetch-Site: same-origin"); res.StatusCode != 200 {
+		if res := w.ask("GET", "/x", w.authed(), "Origin: null", "Sec-Fetch-Site: same-origin"); res.StatusCode != http.StatusOK {
 			t.Errorf("got %s", res.Status)
 		}
-		if res := w.ask("GET", "/x", w.authed(), "Origin: null", "Sec-Fetch-Site: cross-site"); res.StatusCode != 403 {
+		if res := w.ask("GET", "/x", w.authed(), "Origin: null", "Sec-Fetch-Site: cross-site"); res.StatusCode != http.StatusForbidden {
 			t.Errorf("got %s", res.Status)
 		}
 	})
 	t.Run("RULE-10/identify", func(t *testing.T) {
-		if res := w.ask("GET", "/wiki", w.authed(), "Origin: https://evil.test"); res.StatusCode != 200 {
+		if res := w.ask("GET", "/wiki", w.authed(), "Origin: https://evil.test"); res.StatusCode != http.StatusOK {
 			t.Errorf("got %s", res.Status)
 		}
 		once(t, up.last(), "X-Auth-Email", "")
@@ -332,7 +332,7 @@ func TestMethodsAreRuled(t *testing.T) {
 	if got := up.bytes(); got != "" {
 		t.Errorf("the app got %q", got)
 	}
-	if res := w.ask("HEAD", "/public/x"); res.StatusCode != 200 {
+	if res := w.ask("HEAD", "/public/x"); res.StatusCode != http.StatusOK {
 		t.Errorf("GET does not imply HEAD: %s", res.Status)
 	}
 }
@@ -341,11 +341,11 @@ func TestMethodsAreRuled(t *testing.T) {
 func TestReload(t *testing.T) {
 	w, up := plainWorld(t)
 	line := w.authed()
-	if res := w.ask("GET", "/", line); res.StatusCode != 200 {
+	if res := w.ask("GET", "/", line); res.StatusCode != http.StatusOK {
 		t.Fatalf("got %s", res.Status)
 	}
 	w.proxy.Reload(must(proxy.NewTable([]proxy.Route{{Host: "app.test", Path: "/", Allow: proxy.Allow{Emails: []string{"bob@corp.test"}}, Next: up.upstream(proxy.Target{})}})))
-	if res := w.ask("GET", "/", line); res.StatusCode != 403 {
+	if res := w.ask("GET", "/", line); res.StatusCode != http.StatusForbidden {
 		t.Errorf("got %s", res.Status)
 	}
 }

@@ -83,13 +83,13 @@ func TestExpectAndEarlyAnswers(t *testing.T) {
 	t.Run("PX-09/a", func(t *testing.T) {
 		_, from := post("/x", expect)
 		res := w.read("POST", from)
-		if _, err := from.ReadByte(); res.StatusCode != 401 || !res.Close || !errors.Is(err, io.EOF) {
+		if _, err := from.ReadByte(); res.StatusCode != http.StatusUnauthorized || !res.Close || !errors.Is(err, io.EOF) {
 			t.Errorf("got %s, close %v, then %v", res.Status, res.Close, err)
 		}
 	})
 	t.Run("PX-09/b", func(t *testing.T) {
 		_, from := post("/refuse", expect, w.authed())
-		if res := w.read("POST", from); res.StatusCode != 413 || res.body != "big" {
+		if res := w.read("POST", from); res.StatusCode != http.StatusRequestEntityTooLarge || res.body != "big" {
 			t.Errorf("got %s %q", res.Status, res.body)
 		}
 	})
@@ -97,16 +97,16 @@ func TestExpectAndEarlyAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, from := post(path, expect, w.authed())
 			if name == "PX-09/c" {
-				if res := w.read("POST", from); res.StatusCode != 100 {
+				if res := w.read("POST", from); res.StatusCode != http.StatusContinue {
 					t.Fatalf("got %s", res.Status)
 				}
 			}
 			_, _ = io.CopyN(conn, zeros{}, 10_000_000)
 			res := w.read("POST", from)
-			if name == "PX-09/d" && res.StatusCode == 100 {
+			if name == "PX-09/d" && res.StatusCode == http.StatusContinue {
 				res = w.read("POST", from) // our own, once the client's body is wanted
 			}
-			if res.StatusCode != 200 {
+			if res.StatusCode != http.StatusOK {
 				t.Errorf("got %s", res.Status)
 			}
 		})
@@ -115,7 +115,7 @@ func TestExpectAndEarlyAnswers(t *testing.T) {
 		conn, from := post("/x", "Content-Length: 100000")
 		_, _ = conn.Write([]byte("a"))
 		start := time.Now()
-		if res := w.read("POST", from); res.StatusCode != 401 || time.Since(start) > time.Second {
+		if res := w.read("POST", from); res.StatusCode != http.StatusUnauthorized || time.Since(start) > time.Second {
 			t.Errorf("got %s after %v", res.Status, time.Since(start))
 		}
 	})
@@ -175,7 +175,7 @@ func TestUpstreamBreaks(t *testing.T) {
 		from := bufio.NewReader(conn)
 		for range 2 {
 			_, _ = io.WriteString(conn, "GET /c HTTP/1.1\r\nHost: app.test\r\n"+w.authed()+"\r\n\r\n")
-			if res := w.read("GET", from); res.StatusCode != 200 || res.body != filler {
+			if res := w.read("GET", from); res.StatusCode != http.StatusOK || res.body != filler {
 				t.Errorf("got %s %q", res.Status, res.body)
 			}
 		}
@@ -229,7 +229,7 @@ func TestClientGoesAway(t *testing.T) {
 			t.Errorf("recorded %+v", rec.Outcome)
 		}
 		release()
-		if res := w.ask("GET", "/public/../x"); res.StatusCode >= 500 {
+		if res := w.ask("GET", "/public/../x"); res.StatusCode >= http.StatusInternalServerError {
 			t.Errorf("the next request got %s", res.Status)
 		}
 	})
@@ -248,7 +248,7 @@ func TestHeaderLimits(t *testing.T) {
 		"PX-13/many": {line + "\r\n" + strings.TrimSuffix(many, "\r\n"), many},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if res := w.ask("GET", "/", one.lines); res.StatusCode != 200 || !strings.Contains(up.last(), one.part) {
+			if res := w.ask("GET", "/", one.lines); res.StatusCode != http.StatusOK || !strings.Contains(up.last(), one.part) {
 				t.Errorf("got %s", res.Status)
 			}
 		})
@@ -369,14 +369,14 @@ func TestRollingDeadline(t *testing.T) {
 			_, _ = io.WriteString(conn, "1234")
 			time.Sleep(60 * time.Millisecond)
 		}
-		if res := w.read("POST", from); res.StatusCode != 200 {
+		if res := w.read("POST", from); res.StatusCode != http.StatusOK {
 			t.Errorf("got %s", res.Status)
 		}
 	})
 	t.Run("RULE-15/stalled-body", func(t *testing.T) {
 		conn, from := post("/stalled", 40)
 		_, _ = io.WriteString(conn, "1234")
-		if res := w.read("POST", from); res.StatusCode != 408 {
+		if res := w.read("POST", from); res.StatusCode != http.StatusRequestTimeout {
 			t.Errorf("got %s", res.Status)
 		}
 	})
@@ -385,7 +385,7 @@ func TestRollingDeadline(t *testing.T) {
 		_, _ = io.WriteString(conn, "1234")
 		time.Sleep(time.Second) // several times the stall time, which the end of the body must have cleared
 		close(release)
-		if res := w.read("POST", from); res.StatusCode != 200 {
+		if res := w.read("POST", from); res.StatusCode != http.StatusOK {
 			t.Errorf("got %s", res.Status)
 		}
 		_, _ = io.WriteString(conn, "GET /public/none HTTP/1.1\r\nHost: app.test\r\n\r\n")

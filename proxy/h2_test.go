@@ -44,12 +44,12 @@ func (w *world) h2stream(t *testing.T, path string, body io.Reader, lines ...str
 }
 
 // h2 is h2stream for an answer that ends by itself.
-func (w *world) h2(t *testing.T, path string, body io.Reader, lines ...string) (*http.Response, string) {
+func (w *world) h2(t *testing.T, path string, body io.Reader, lines ...string) *answer {
 	t.Helper()
 	res := w.h2stream(t, path, body, lines...)
 	defer res.Body.Close()
-	all, _ := io.ReadAll(res.Body)
-	return res, string(all)
+	all, err := io.ReadAll(res.Body)
+	return &answer{res, string(all), err}
 }
 
 // h2raw sends one signed-in request as frames, with fields that no client library would send, and

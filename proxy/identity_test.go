@@ -36,7 +36,7 @@ func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) {
 		"ID-01/dots": "X.Auth.Email: admin", "ID-01/remote": "Remote-User: admin\r\nREMOTE_USER: admin", "ID-01/connection": "Connection: X-Auth-Email, X-Auth-Request-User",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if res := w.ask("GET", "/", w.authed(), spoof); res.StatusCode != 200 {
+			if res := w.ask("GET", "/", w.authed(), spoof); res.StatusCode != http.StatusOK {
 				t.Fatalf("got %s", res.Status)
 			}
 			head := up.last()
@@ -51,14 +51,14 @@ func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) {
 		})
 	}
 	t.Run("ID-01/space", func(t *testing.T) {
-		if res := w.ask("GET", "/", w.authed(), "X-Auth-Email : admin"); res.StatusCode != 400 {
+		if res := w.ask("GET", "/", w.authed(), "X-Auth-Email : admin"); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("got %s, want 400", res.Status)
 		}
 	})
 	t.Run("ID-01/trailer", func(t *testing.T) {
 		res := w.raw("POST", "POST / HTTP/1.1\r\nHost: app.test\r\n"+w.authed()+"\r\nTransfer-Encoding: chunked\r\nTrailer: X-Auth-Email, X_Auth_Name, X-Sum\r\nConnection: close\r\n\r\n"+
 			"2\r\nhi\r\n0\r\nX-Auth-Email: admin\r\nX_Auth_Name: admin\r\nX-Sum: 7\r\n\r\n")
-		if res.StatusCode != 200 {
+		if res.StatusCode != http.StatusOK {
 			t.Fatalf("got %s", res.Status)
 		}
 		if got := up.bytes(); strings.Contains(got, "admin") || !strings.HasSuffix(got, "0\r\nX-Sum: 7\r\n\r\n") || !strings.Contains(got, "\r\nTrailer: X-Sum\r\n") {
@@ -72,7 +72,7 @@ func TestAbsentClaimDeletesTheHeader(t *testing.T) {
 	spoofs := "X-Auth-Name: root\r\nX-Auth-Email: root\r\nX-Auth-Request-User: root\r\nX-Auth-Request-Groups: root\r\nX-Auth-Request-Email: root"
 	for name, lines := range map[string][]string{"ID-02/a": {"/", w.authed()}, "ID-02/b": {"/public/a"}, "ID-02/c": {"/public/a", w.authed()}} {
 		t.Run(name, func(t *testing.T) {
-			if res := w.ask("GET", lines[0], append(lines[1:], spoofs)...); res.StatusCode != 200 {
+			if res := w.ask("GET", lines[0], append(lines[1:], spoofs)...); res.StatusCode != http.StatusOK {
 				t.Fatalf("got %s", res.Status)
 			}
 			head := up.last()
@@ -98,7 +98,7 @@ func TestHostileProfileValues(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			up := newApp(t, nil)
 			w := newWorld(t, setup{routes: routes(up.upstream(proxy.Target{})), name: text})
-			if res := w.ask("GET", "/", w.authed()); res.StatusCode != 200 {
+			if res := w.ask("GET", "/", w.authed()); res.StatusCode != http.StatusOK {
 				t.Fatalf("got %s", res.Status)
 			}
 			got := values(up.last(), "X-Auth-Name")

@@ -177,9 +177,10 @@ func (p *Proxy) decide(ctx context.Context, ask Ask, who func(context.Context) (
 		d.Verdict, d.Cause = SignInFirst, err
 	case err != nil:
 		d.Verdict, d.Cause = Unknown, err
+	case strange:
+		d.Session, d.Strange, d.Verdict = s, true, Forbidden
 	default:
-		d.Session, d.Strange = s, strange
-		d.Verdict = met.judge(s.User, strange)
+		d.Session, d.Verdict = s, met.judge(s.User)
 	}
 	return d, nil
 }

@@ -135,9 +135,10 @@ func decode(path string) string {
 	out := make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
 		if path[i] == '%' && i+2 < len(path) {
-			hi, lo := unhex(path[i+1]), unhex(path[i+2])
-			if hi >= 0 && lo >= 0 {
-				out = append(out, byte(hi<<4|lo))
+			hi, hex := unhex(path[i+1])
+			lo, both := unhex(path[i+2])
+			if hex && both {
+				out = append(out, hi<<4|lo)
 				i += 2
 				continue
 			}
@@ -147,16 +148,16 @@ func decode(path string) string {
 	return string(out)
 }
 
-func unhex(c byte) int {
+func unhex(c byte) (digit byte, ok bool) {
 	switch {
 	case '0' <= c && c <= '9':
-		return int(c - '0')
+		return c - '0', true
 	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
+		return c - 'a' + 10, true
 	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
+		return c - 'A' + 10, true
 	}
-	return -1
+	return 0, false
 }
 
 // within reports whether a path is a prefix or lies below it, by whole segments.

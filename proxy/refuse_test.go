@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -39,7 +40,7 @@ func TestQueryNeverSatisfiesAPathRule(t *testing.T) {
 		t.Run(name, func(t *testing.T) { denied(t, w.ask("GET", target, xhr), up) })
 	}
 	t.Run("SK-01/c", func(t *testing.T) {
-		if res := w.ask("GET", "/public/x?verbose=1"); res.StatusCode != 200 {
+		if res := w.ask("GET", "/public/x?verbose=1"); res.StatusCode != http.StatusOK {
 			t.Fatalf("got %s", res.Status)
 		}
 		if head := up.last(); !strings.HasPrefix(head, "GET /public/x?verbose=1 HTTP/1.1\r\n") {
@@ -88,7 +89,7 @@ func TestSideDoors(t *testing.T) {
 	} {
 		t.Run("SK-06/b-"+name, func(t *testing.T) {
 			res := w.ask("GET", "/public/a", line)
-			if res.StatusCode != 200 || res.Header.Get("Set-Cookie") != "" {
+			if res.StatusCode != http.StatusOK || res.Header.Get("Set-Cookie") != "" {
 				t.Errorf("got %s, Set-Cookie %q", res.Status, res.Header.Get("Set-Cookie"))
 			}
 			if head := up.last(); len(values(head, "X-Auth-Email")) != 0 {
@@ -98,7 +99,7 @@ func TestSideDoors(t *testing.T) {
 	}
 	t.Run("SK-06/c", func(t *testing.T) {
 		res := w.ask("GET", "/private?q=1", "Cookie: gate=garbage", nav)
-		if want := "http://gw.test/_gate/login?next=http%3A%2F%2Fapp.test%2Fprivate%3Fq%3D1"; res.StatusCode != 303 || res.Header.Get("Location") != want {
+		if want := "http://gw.test/_gate/login?next=http%3A%2F%2Fapp.test%2Fprivate%3Fq%3D1"; res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want {
 			t.Errorf("got %s to %q, want 303 to %q", res.Status, res.Header.Get("Location"), want)
 		}
 		if set := res.Header.Get("Set-Cookie"); !strings.HasPrefix(set, "gate=;") || !strings.Contains(set, "Max-Age=0") {
@@ -148,7 +149,7 @@ func TestOwnPrefixNeverReachesAnUpstream(t *testing.T) {
 		"/%5fgate/login", "/_gate%2flogin", "/public/../_gate/login", "/public/%252e%252e/_gate/login", "/_GATE/login",
 		"//_gate/login", `/\_gate/login`, "/_gate;x/login", "/x/..;/_gate/login",
 	} {
-		if res := w.ask("GET", target, w.authed()); res.StatusCode != 404 {
+		if res := w.ask("GET", target, w.authed()); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: got %s, want 404", target, res.Status)
 		}
 	}
@@ -177,7 +178,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := w.raw("GET", strings.Replace(raw, "\r\n\r\n", "\r\n"+w.authed()+"\r\n\r\n", 1))
-			if res.StatusCode != 400 || res.body == "" {
+			if res.StatusCode != http.StatusBadRequest || res.body == "" {
 				t.Errorf("got %s with %q, want a readable 400", res.Status, res.body)
 			}
 		})

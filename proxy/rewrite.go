@@ -116,9 +116,9 @@ var targeted = []string{"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Su
 
 // keepPrivate keeps shared caches from storing what one user saw (RULE-14). What the app says of
 // browsers' own caches stays. A route with a shared cache keeps what the app says, if it says something.
-func keepPrivate(h http.Header, shared bool) {
+func keepPrivate(h http.Header, route *Route) {
 	lines := h["Cache-Control"]
-	if shared && len(lines) > 0 {
+	if route.Access == Public || route.SharedCache && len(lines) > 0 {
 		return
 	}
 	for _, name := range targeted {

@@ -39,8 +39,8 @@ func TestWebSocketHandshake(t *testing.T) {
 		early := strings.Repeat("frames in the same segment ", 100)
 		_, _ = io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: app.test\r\nOrigin: http://app.test\r\n"+w.authed()+"\r\n"+handshake+"\r\n\r\n"+early)
 		from := bufio.NewReader(conn)
-		res, err := http.ReadResponse(from, nil)
-		if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Protocol") != "chat" || res.Header.Get("Keep-Alive") != "" || res.Header.Get("Set-Cookie") != "" {
+		res, err := http.ReadResponse(from, nil) //nolint:bodyclose // a 101 has none
+		if err != nil || res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Sec-WebSocket-Protocol") != "chat" || res.Header.Get("Keep-Alive") != "" || res.Header.Get("Set-Cookie") != "" {
 			t.Fatalf("got %v, %v", res, err)
 		}
 		for _, text := range []string{early, "and later ones"} {
@@ -71,7 +71,7 @@ func TestWebSocketHandshake(t *testing.T) {
 	t.Run("PX-04/unasked", func(t *testing.T) {
 		app := newApp(t, func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n") })
 		w := newWorld(t, setup{routes: routes(app.upstream(proxy.Target{}))})
-		if res := w.ask("GET", "/x", w.authed()); res.StatusCode != 502 {
+		if res := w.ask("GET", "/x", w.authed()); res.StatusCode != http.StatusBadGateway {
 			t.Errorf("got %s", res.Status)
 		}
 		if !app.closed(1) {
@@ -81,9 +81,9 @@ func TestWebSocketHandshake(t *testing.T) {
 	t.Run("PX-04/e", func(t *testing.T) {
 		app := newApp(t, nil)
 		w := newWorld(t, setup{routes: routes(app.upstream(proxy.Target{}))})
-		res, body := w.h2(t, "/", nil)
-		if res.StatusCode != 200 || body != "ok" || res.ProtoMajor != 2 {
-			t.Errorf("got %s %q over %s", res.Status, body, res.Proto)
+		res := w.h2(t, "/", nil)
+		if res.StatusCode != http.StatusOK || res.body != "ok" || res.ProtoMajor != 2 {
+			t.Errorf("got %s %q over %s", res.Status, res.body, res.Proto)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func pulse(t *testing.T) *httptest.Server {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		_ = c.Write(r.Context(), websocket.MessageText, []byte("hello"))
 		_, _, _ = c.Read(r.Context())
 	})
@@ -187,11 +187,12 @@ func (w *world) endSocket(t *testing.T, cookie string, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
+	//nolint:bodyclose // the library closes it
 	c, _, err := websocket.Dial(ctx, "ws://"+w.addr+"/ws", &websocket.DialOptions{Host: "app.test", HTTPHeader: http.Header{"Cookie": {cookie}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	if _, text, err := c.Read(ctx); err != nil || string(text) != "hello" {
 		t.Fatalf("read %q, %v", text, err)
 	}
@@ -238,7 +239,8 @@ func TestHalfCloseAndDeath(t *testing.T) {
 		conn := w.dial()
 		_, _ = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: app.test\r\n"+w.authed()+"\r\n"+handshake+"\r\n\r\n")
 		from := bufio.NewReader(conn)
-		if res, err := http.ReadResponse(from, nil); err != nil || res.StatusCode != 101 {
+		//nolint:bodyclose // a 101 has none
+		if res, err := http.ReadResponse(from, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("got %v, %v", res, err)
 		}
 		return conn, from

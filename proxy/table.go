@@ -145,11 +145,8 @@ type match struct {
 }
 
 // judge says whether a signed-in user may: every route that the path may mean must admit him.
-func (m match) judge(u auth.User, strange bool) Verdict {
-	if m.access == Identify {
-		return Allowed
-	}
-	if strange || !m.route.admits(u) {
+func (m match) judge(u auth.User) Verdict {
+	if !m.route.admits(u) {
 		return Forbidden
 	}
 	for _, rt := range m.rest {

@@ -114,8 +114,8 @@ func TestEveryReadingMustAdmit(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if m.access != want.access || m.judge(staff, false) != want.staff || m.judge(both, false) != want.both {
-			t.Errorf("%s: access %v, staff %v, both %v; want %+v", path, m.access, m.judge(staff, false), m.judge(both, false), want)
+		if m.access != want.access || m.judge(staff) != want.staff || m.judge(both) != want.both {
+			t.Errorf("%s: access %v, staff %v, both %v; want %+v", path, m.access, m.judge(staff), m.judge(both), want)
 		}
 	}
 	if _, err := table.match(asked(t, "POST", "/x/../api")); err == nil {

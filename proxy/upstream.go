@@ -206,9 +206,7 @@ func (u *Upstream) received(res *http.Response) error {
 		return f.switching(res.Header)
 	}
 	own(res.Header)
-	if f.pass.decision.Route.Access != Public {
-		keepPrivate(res.Header, f.pass.decision.Route.SharedCache)
-	}
+	keepPrivate(res.Header, f.pass.decision.Route)
 	// With a length, HTTP/1.1 has no place for trailers; without one it chunks.
 	if f.r.ProtoMajor == 1 && f.r.Method != http.MethodHead && mayTrail(f.r, res) {
 		res.Header.Del("Content-Length")

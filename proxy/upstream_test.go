@@ -57,7 +57,7 @@ func TestUpstreamKinds(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(socket)) })
 	local := httptest.NewUnstartedServer(told)
 	_ = local.Listener.Close()
-	local.Listener = must(net.Listen("unix", socket))
+	local.Listener = must(new(net.ListenConfig).Listen(t.Context(), "unix", socket))
 	local.Start()
 	t.Cleanup(local.Close)
 

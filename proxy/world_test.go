@@ -52,7 +52,6 @@ type world struct {
 // setup is what differs between worlds. Zero values have defaults.
 type setup struct {
 	routes   []proxy.Route
-	table    func(*world) []proxy.Route
 	peers    []web.TrustedPeer
 	ttl      time.Duration
 	returns  []string
@@ -104,7 +103,7 @@ func (w *world) serve(peers []web.TrustedPeer) {
 		Handler:   recorder.Wrap(limits.Wrap(web.Handler(w.proxy.Serve))),
 		Protocols: protocols, ReadHeaderTimeout: hang, MaxHeaderBytes: limits.MaxHeaderBytes(),
 	}
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	listener := listen(w.t)
 	w.addr = listener.Addr().String()
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.server.Serve(listener) }()
@@ -183,7 +182,7 @@ func (w *world) read(method string, from *bufio.Reader) *answer {
 
 func (w *world) dial() net.Conn {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", w.addr)
+	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -226,7 +225,7 @@ const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 func newApp(t *testing.T, respond func(conn net.Conn, head string)) *app {
 	t.Helper()
 	a := &app{t: t, respond: respond}
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	listener := listen(t)
 	a.addr = listener.Addr().String()
 	var conns sync.WaitGroup
 	var mu sync.Mutex
@@ -341,6 +340,11 @@ func (a *app) closed(n int) bool {
 	})
 }
 
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	return must(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+}
+
 func eventually(is func() bool) bool {
 	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if is() {
@@ -396,7 +400,7 @@ func denied(t *testing.T, res *answer, up *app) {
 	t.Helper()
 	switch {
 	case res.StatusCode == http.StatusSeeOther && strings.HasPrefix(res.Header.Get("Location"), "http://gw.test/_gate/login"):
-	case res.StatusCode >= 400 && res.StatusCode <= 405:
+	case res.StatusCode >= http.StatusBadRequest && res.StatusCode <= 405:
 	default:
 		t.Errorf("got %s %s, want a refusal", res.Status, res.Header.Get("Location"))
 	}
