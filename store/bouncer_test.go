@@ -26,7 +26,7 @@ func TestPgbouncer(t *testing.T) {
 		if err := r.Create(t.Context(), bob); err != nil {
 			t.Fatal(err)
 		}
-		hangUps(t, s, []auth.Session{alice, bob})
+		hangUps(t, s, []auth.Session{alice, bob}, 20)
 		waitFor(t, "the session is cached", func() bool { return r.hit(t, alice.Key) })
 		if n, err := s.EndSessions(t.Context(), "alice@corp.test"); err != nil || n != 1 {
 			t.Fatalf("EndSessions = %d, %v", n, err)

@@ -253,17 +253,17 @@ func TestHangUps(t *testing.T) {
 			if err := r.Create(t.Context(), bob); err != nil {
 				t.Fatal(err)
 			}
-			hangUps(t, r, []auth.Session{alice, bob})
+			hangUps(t, r, []auth.Session{alice, bob}, 250)
 		})
 	}
 }
 
-func hangUps(t *testing.T, r auth.Sessions, sessions []auth.Session) {
+func hangUps(t *testing.T, r auth.Sessions, sessions []auth.Session, rounds int) {
 	t.Helper()
 	var all sync.WaitGroup
 	for worker := range 20 {
 		all.Go(func() {
-			for i := range 250 {
+			for i := range rounds {
 				want := sessions[(i+worker)%len(sessions)]
 				ctx, cancel := context.WithCancel(t.Context())
 				if i%5 == 0 {
