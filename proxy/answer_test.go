@@ -275,9 +275,9 @@ func TestCrossOrigin(t *testing.T) {
 }
 
 func TestNothingSensitiveInCaches(t *testing.T) {
-	said := ""
+	said, early := "", ""
 	up := newApp(t, func(conn net.Conn, _ string) {
-		_, _ = io.WriteString(conn, strings.Replace(ok, "\r\n\r\n", "\r\n"+said+"\r\n", 1))
+		_, _ = io.WriteString(conn, early+strings.Replace(ok, "\r\n\r\n", "\r\n"+said+"\r\n", 1))
 	})
 	next := up.upstream(proxy.Target{})
 	w := newWorld(t, setup{routes: append(routes(next), proxy.Route{Host: "app.test", Path: "/shared", SharedCache: true, Next: next})})
@@ -313,8 +313,13 @@ func TestNothingSensitiveInCaches(t *testing.T) {
 			}
 		}
 	})
-	t.Run("RULE-14/cookies", func(t *testing.T) {
+	t.Run("PX-10/i RULE-14/cookies", func(t *testing.T) {
 		said = "Set-Cookie: gate=evil; Path=/\r\nSet-Cookie: app=2\r\nSet-Cookie: __Host-gate=evil\r\nSet-Cookie: =gate=evil\r\nSet-Cookie: gate-attempt-x=1\r\nSet-Cookie:  __Secure-gate =1\r\n"
+		early = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nSet-Cookie: gate=evil\r\n\r\n"
+		if hints := w.ask("GET", "/", w.authed()); hints.StatusCode != http.StatusEarlyHints || hints.Header.Get("Link") == "" || hints.Header.Get("Set-Cookie") != "" {
+			t.Errorf("the hints are %s %v", hints.Status, hints.Header)
+		}
+		early = ""
 		for _, target := range []string{"/", "/public/x"} {
 			if got := w.ask("GET", target, w.authed()).Header["Set-Cookie"]; len(got) != 1 || got[0] != "app=2" {
 				t.Errorf("%s: the client got %q", target, got)

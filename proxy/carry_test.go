@@ -287,6 +287,7 @@ func TestFraming(t *testing.T) {
 		"PX-14/chunk-17":    {"Transfer-Encoding: chunked", "00000000000000002\r\nhi\r\n0\r\n\r\n", []int{400}},
 		"PX-14/chunk-ext":   {"Transfer-Encoding: chunked", "2;ext=1\r\nhi\r\n0\r\n\r\n", []int{200}},
 		"PX-14/obs-fold":    {"X-A: 1\r\n folded: 2\r\nContent-Length: 0", "", []int{200, 400}},
+		"PX-14/bare-lf":     {"X-A: 1\nX-B: 2\r\nContent-Length: 0", "", []int{http.StatusOK, http.StatusBadRequest}},
 		"PX-14/nul":         {"X-A: a\x00b\r\nContent-Length: 0", "", []int{400}},
 		"PX-14/bare-cr":     {"X-A: a\rb\r\nContent-Length: 0", "", []int{400}},
 		"PX-14/valid-chunk": {"Transfer-Encoding: chunked", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", []int{200}},
