@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,12 +78,18 @@ func (j *judge) server() {
 const pathLetters = "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~"
 
 func (j *judge) listen(key, address string) {
+	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
+		if !filepath.IsAbs(socket) {
+			j.bad(key, address, "not the path of a socket", "write unix:/run/gatehouse.sock")
+		}
+		return
+	}
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		j.bad(key, address, "not an address to listen on", "write :8080 or 127.0.0.1:8080")
+		j.bad(key, address, "not an address to listen on", "write :8080, 127.0.0.1:8080 or unix:/run/gatehouse.sock")
 	}
 }
 

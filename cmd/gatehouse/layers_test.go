@@ -52,12 +52,19 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":               {"cmd/gatehouse/"},
 	"golang.org/x/oauth2":                  {"auth/provider.go"},
 	"github.com/coreos/go-oidc":            {"auth/provider.go"},
-	"github.com/uptrace/bun":               {"store/sql.go", "store/migrate.go"},
+	"github.com/uptrace/bun":               {"store/"},
 	"github.com/jackc/pgx":                 {"store/"},
 	"modernc.org/sqlite":                   {"store/"},
-	"github.com/redis/go-redis":            {"store/redis.go"},
+	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go"},
 	"github.com/prometheus":                {"web/metrics.go"},
 	"golang.org/x/crypto/chacha20poly1305": {"auth/keys.go"},
+	"github.com/go-jose/go-jose":           {"auth/standin/"},
+	"go.yaml.in/yaml/v3":                   {"cmd/gatehouse/config_file.go"},
+	"github.com/go-viper/mapstructure/v2":  {"cmd/gatehouse/config.go"},
+	"golang.org/x/net/publicsuffix":        {"cmd/gatehouse/config_host.go"},
+	"golang.org/x/net/http/httpguts":       {"proxy/"},
+	"golang.org/x/sync/errgroup":           {"cmd/gatehouse/run.go"},
+	"golang.org/x/term":                    {"web/log.go", "cmd/gatehouse/admin.go"},
 }
 
 // source is one Go file, as far as its imports go.

@@ -73,7 +73,7 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(web.Build(build()))}
+	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(build())}
 	// The feed tells the streams, and the streams ask the stores: neither runs before both are there.
 	heard := hearing{one: func(k auth.Key) { g.streams.Heard(k) }, all: func() { g.streams.HeardAll() }}
 	if g.stores, err = openStores(ctx, cfg, keys, g.metrics, heard); err != nil {

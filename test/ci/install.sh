@@ -67,6 +67,7 @@ case $job in
     want gcc gcc libc6-dev # the race detector links through cgo
     want initdb postgresql
     want redis-server redis-server
+    want pgbouncer pgbouncer
     ;;
 esac
 case $job in
