@@ -27,7 +27,7 @@ func TestSameNameTwice(t *testing.T) {
 	}
 	for name, lines := range map[string][]string{
 		"a": {"gate=" + stale + "; gate=" + live}, "b": {"gate=" + live + "; gate=" + stale}, "c": {"gate=" + stale, "gate=" + live},
-		"c-forged": {"gate=" + forged + ";gate=" + live}, "twice": {"gate=" + live + "; gate=" + live},
+		"c-forged": {"gate=" + forged + ";gate=" + live}, "blank": {"a=1; gate =" + live}, "twice": {"gate=" + live + "; gate=" + live},
 		"d-neighbours": {"gateb=1; gate_b=2; xgate=3; gate=" + live + "; __Host-gate=" + stale},
 	} {
 		t.Run("CK-01/"+name, func(t *testing.T) { is(t, "status", me(t, lines...), http.StatusOK) })

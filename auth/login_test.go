@@ -553,6 +553,7 @@ func TestProviderFaults(t *testing.T) {
 				is(t, "attempts left", b.attempts(), 0)
 				wantLink(t, p, "/_gate/login?next=%2Fa")
 				hidesSecrets(t, p, w)
+				is(t, "requests that followed a redirect", w.asked("evil.test"), 0)
 				w.provider.Answer(endpoint, nil)
 				if name == "hangs" {
 					time.Sleep(w.config.Timeout) // go-oidc shares one request for keys among all who need them

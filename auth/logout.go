@@ -87,6 +87,9 @@ func (l *Logout) End(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	l.cookies.Clear(w)
+	// Without this the back button shows the app's last pages from the browser's cache, to whoever
+	// sits there next (LO-02). The app's pages are private, but not all of them say no-store.
+	w.Header().Set("Clear-Site-Data", `"cache"`)
 	web.RecordOf(r.Context()).Outcome.Event = "logout"
 	web.Redirect(w, r, http.StatusSeeOther, l.site.Prefix+"/logout")
 	return nil

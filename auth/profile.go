@@ -46,7 +46,7 @@ func (p *Provider) profile(token, info claims) (Profile, error) {
 		return Profile{}, &Refusal{Email: canonical, Why: "e-mail not verified"}
 	}
 	hosted, agreed := hostedDomain(token, info)
-	if want := p.config.HostedDomain; want != "" && !(agreed && strings.EqualFold(hosted, want)) {
+	if want := p.config.HostedDomain; want != "" && !strings.EqualFold(hosted, want) {
 		return Profile{}, &Refusal{Email: canonical, Why: "not of the hosted domain"}
 	}
 	return Profile{

@@ -133,15 +133,31 @@ func TestStreams(t *testing.T) {
 		is(t, "cut", revoked(ctx), true)
 		release()
 	})
+	bubble("RULE-05/outage-at-the-end", func(t *testing.T) {
+		// The grace does not reach past the session's absolute end.
+		b := newBench(t)
+		_, s := b.open(t, alice)
+		s.EndsAt = s.ExpiresAt
+		ctx, done := auth.NewStreams(b.store, grace).Attach(t.Context(), s, allowed)
+		defer done()
+		b.store.Fail(storetest.Find, errDown)
+		time.Sleep(time.Hour + 3*time.Second)
+		synctest.Wait()
+		is(t, "cut", revoked(ctx), true)
+	})
 	bubble("RULE-16/heard-while-looking", func(t *testing.T) {
-		// A look that began before the revocation must not be the last one.
-		b, streams, s, ctx := start(t, allowed)
-		release := b.store.Block(storetest.Find)
+		// A look that read the session before it ended must not be the last one.
+		b := newBench(t)
+		_, s := b.open(t, alice)
+		slow := &slowAnswer{Sessions: b.users, gate: make(chan struct{})}
+		streams := auth.NewStreams(slow, grace)
+		ctx, done := streams.Attach(t.Context(), s, allowed)
+		defer done()
 		streams.Heard(s.Key)
 		synctest.Wait()
 		end(t, b, s)
 		streams.Heard(s.Key)
-		release()
+		close(slow.gate)
 		synctest.Wait()
 		is(t, "cut", revoked(ctx), true)
 	})
@@ -177,4 +193,16 @@ func TestStreamsRace(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// slowAnswer reads at once and answers late.
+type slowAnswer struct {
+	auth.Sessions
+	gate chan struct{}
+}
+
+func (s *slowAnswer) Find(ctx context.Context, k auth.Key) (auth.Session, error) {
+	found, err := s.Sessions.Find(ctx, k)
+	<-s.gate
+	return found, err
 }

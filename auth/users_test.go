@@ -49,7 +49,7 @@ func TestMalformedEmail(t *testing.T) {
 	for name, email := range map[string]any{
 		"two-at": "attacker@evil.test@company.test", "quoted": `"a@evil.test"@company.test`, "dot": "a@company.test.",
 		"line-end": "a@company.test\n", "blank": " a@company.test", "sub": "a@sub.company.test", "suffix": "a@evilcompany.test",
-		"no-at": "company.test", "empty": "", "long": strings.Repeat("a", 10<<10) + "@company.test", "null": nil, "number": 7,
+		"no-at": "company.test", "empty": "", "long": strings.Repeat("a", 10<<10) + "@company.test", "long-local": strings.Repeat("a", 65) + "@company.test", "null": nil, "number": 7,
 		"list": []string{"a@company.test"}, "object": map[string]any{"a": "a@company.test"}, "nul": "a\x00@company.test",
 		"no-local": "@company.test", "comment": "a(b)@company.test", "kelvin": "a@company.test\u212a", "bracket": "<a@company.test>",
 		"comma": "a@company.test,b@company.test", "percent": "a@company.test%00",

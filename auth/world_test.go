@@ -156,6 +156,18 @@ func (w *world) last() web.Record {
 	return w.records[len(w.records)-1]
 }
 
+// asked counts the requests for a host that is not the provider's.
+func (w *world) asked(host string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, rec := range w.records {
+		if rec.Request.Host == host {
+			n++
+		}
+	}
+	return n
+}
+
 // transport reaches this world, whatever the host.
 func (w *world) transport(t *testing.T) *http.Transport {
 	tr := &http.Transport{
