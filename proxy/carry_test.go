@@ -144,7 +144,7 @@ func TestUpstreamBreaks(t *testing.T) {
 		_, _ = io.WriteString(conn, answers[path])
 		_ = conn.Close()
 	})
-	w := newWorld(t, setup{routes: append(routes(up.upstream(proxy.Target{Timeout: 300 * time.Millisecond})),
+	w := newWorld(t, setup{routes: append(routes(up.upstream(proxy.Target{Header: 300 * time.Millisecond})),
 		proxy.Route{Host: "app.test", Path: "/refused", Next: must(proxy.NewUpstream(proxy.Target{URL: "http://127.0.0.1:1"}))})})
 	for name, one := range map[string]struct {
 		status int

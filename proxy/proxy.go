@@ -53,26 +53,26 @@ type Parts struct {
 	Site        auth.Site
 	Identity    *Identity
 	Table       *Table
-	Own         http.Handler // our endpoints, under Site.Prefix
-	ReturnHosts []string     // hosts without routes on which our endpoints answer; .corp.test means its subdomains
+	Latest      *atomic.Pointer[Table] // the table of this moment, by which what is running is judged again; nil: Table
+	Own         http.Handler           // our endpoints, under Site.Prefix
+	ReturnHosts []string               // hosts without routes on which our endpoints answer; .corp.test means its subdomains
 }
 
 // Proxy judges requests and carries the allowed ones on. It is safe for concurrent use.
 type Proxy struct {
 	parts Parts
-	table atomic.Pointer[Table]
 }
 
-// New makes a Proxy of its parts.
+// New makes a Proxy of its parts. To reload, make another Proxy with the same Latest, store the new
+// table there and call Streams.HeardAll: requests that are being judged are judged to the end by the
+// table that they met, and what is running, behind whichever Proxy, by the new one (RULE-17).
 func New(parts Parts) *Proxy {
-	p := &Proxy{parts: parts}
-	p.table.Store(parts.Table)
-	return p
+	if parts.Latest == nil {
+		parts.Latest = new(atomic.Pointer[Table])
+		parts.Latest.Store(parts.Table)
+	}
+	return &Proxy{parts: parts}
 }
-
-// Reload puts another table in the place of the present one. Each request is judged by one table, the
-// one that it met first. Afterwards call Streams.HeardAll, so that what is running is judged again.
-func (p *Proxy) Reload(t *Table) { p.table.Store(t) }
 
 // Serve answers a request or returns what went wrong with it.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
@@ -86,7 +86,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	if within(ask.Path, p.parts.Site.Prefix) {
 		return p.own(w, r, ask)
 	}
-	d, err := p.decide(r.Context(), ask, func(ctx context.Context) (auth.Session, error) {
+	d, err := p.decide(r.Context(), p.parts.Table, ask, func(ctx context.Context) (auth.Session, error) {
 		return p.parts.Gate.Who(ctx, r.Header)
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 
 // known reports whether a host is ours to answer for.
 func (p *Proxy) known(host string) bool {
-	if host == p.publicHost() || p.table.Load().has(host) {
+	if host == p.publicHost() || p.parts.Table.has(host) {
 		return true
 	}
 	for _, h := range p.parts.ReturnHosts {
@@ -151,13 +151,13 @@ type Decision struct {
 
 // decide is the one place that says who may. It asks who at most once, and not at all where every
 // route that the path may mean is public. An error is the answer to an Ask that has no route.
-func (p *Proxy) decide(ctx context.Context, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
+func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
 	for _, reading := range ask.readings {
 		if within(strings.ToLower(reading), strings.ToLower(p.parts.Site.Prefix)) {
 			return Decision{}, notFound("No such page here.")
 		}
 	}
-	met, err := p.table.Load().match(ask)
+	met, err := table.match(ask)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -222,7 +222,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision
 // still judges a running request again, by the table of that moment.
 func (p *Proxy) still(ask Ask, before auth.Session) func(auth.Session) bool {
 	return func(s auth.Session) bool {
-		d, err := p.decide(context.Background(), ask, func(context.Context) (auth.Session, error) { return s, nil })
+		d, err := p.decide(context.Background(), p.parts.Latest.Load(), ask, func(context.Context) (auth.Session, error) { return s, nil })
 		return err == nil && d.Verdict == Allowed && s.User.ID == before.User.ID
 	}
 }

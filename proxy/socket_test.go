@@ -138,7 +138,7 @@ func TestStreamsEndWithTheSession(t *testing.T) {
 			w.streams.Heard(k)
 		},
 		"route": func(w *world, _ auth.Key) {
-			w.proxy.Reload(must(proxy.NewTable([]proxy.Route{{Host: "gone.test", Path: "/", Next: http.NotFoundHandler()}})))
+			w.latest.Store(must(proxy.NewTable([]proxy.Route{{Host: "gone.test", Path: "/", Next: http.NotFoundHandler()}})))
 			w.streams.HeardAll()
 		},
 	}

@@ -23,21 +23,26 @@ import (
 
 // Target says where an upstream is and how it wants to be spoken to.
 type Target struct {
-	URL        string        // http://host:port, https://host:port, h2c://host:port or unix:/path/to/socket
-	Host       string        // the Host it gets: "client" (the default) the one that was asked for, "upstream" its own, or any other name
-	Strip      string        // a path prefix that it does not know: cut off, and told in X-Forwarded-Prefix
-	CAFile     string        // PEM certificates that sign its own; empty: the system's
-	CertFile   string        // PEM client certificate; empty: none
-	KeyFile    string        // PEM key of CertFile
-	ServerName string        // the name its certificate must have; empty: the host of URL
-	Timeout    time.Duration // until its response headers, after the request was sent; 0: 60 s
-	Idle       time.Duration // how long an idle connection is kept; 0: 55 s, just below the 60 s that many apps keep theirs
-	Stall      time.Duration // how long a client may neither send nor take bytes while it is its turn; 0: 60 s
+	URL    string // http://host:port, https://host:port, h2c://host:port or unix:/path/to/socket
+	Host   string // the Host it gets: "client" (the default) the one that was asked for, "upstream" its own, or any other name
+	Strip  string // a path prefix that it does not know: cut off, and told in X-Forwarded-Prefix
+	TLS    ClientTLS
+	Dial   time.Duration // until a connection stands, and again until TLS does; 0: 3 s
+	Header time.Duration // until its response headers, after the request was sent; 0: 60 s
+	Idle   time.Duration // how long an idle connection is kept; 0: 55 s, just below the 60 s that many apps keep theirs
+	Stall  time.Duration // how long a client may neither send nor take bytes while it is its turn; 0: 60 s
+}
+
+// ClientTLS is how an https upstream is verified, and how we show it who we are. Files are PEM.
+type ClientTLS struct {
+	CAFile     string // certificates that sign its own; empty: the system's
+	CertFile   string // client certificate; empty: none
+	KeyFile    string // key of CertFile
+	ServerName string // the name its certificate must have; empty: the host of URL
 }
 
 // The bounds that are not worth a setting.
 const (
-	dialTimeout    = 3 * time.Second
 	continueWait   = time.Second // for "100 Continue", after which the body is sent anyway (RFC 9110, section 10.1.1)
 	idleConns      = 512         // kept to one upstream; net/http's default of two makes every burst dial anew
 	bufferSize     = 64 << 10
@@ -54,7 +59,8 @@ type Upstream struct {
 
 // NewUpstream makes an upstream. It connects to nothing. The error names the setting that is wrong.
 func NewUpstream(t Target) (*Upstream, error) {
-	t.Timeout, t.Idle, t.Stall = or(t.Timeout, 60*time.Second), or(t.Idle, 55*time.Second), or(t.Stall, 60*time.Second)
+	t.Dial, t.Header = or(t.Dial, 3*time.Second), or(t.Header, 60*time.Second)
+	t.Idle, t.Stall = or(t.Idle, 55*time.Second), or(t.Stall, 60*time.Second)
 	u := &Upstream{target: t}
 	var err error
 	if u.url, u.transport, err = transport(t); err != nil {
@@ -92,9 +98,9 @@ func or(d, otherwise time.Duration) time.Duration {
 // transport makes the client's side of an upstream.
 func transport(t Target) (*url.URL, *http.Transport, error) {
 	tr := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    dialTimeout,
-		ResponseHeaderTimeout:  t.Timeout,
+		DialContext:            (&net.Dialer{Timeout: t.Dial, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    t.Dial,
+		ResponseHeaderTimeout:  t.Header,
 		ExpectContinueTimeout:  continueWait,
 		IdleConnTimeout:        t.Idle,
 		MaxIdleConns:           idleConns,
@@ -111,7 +117,7 @@ func transport(t Target) (*url.URL, *http.Transport, error) {
 		}
 		tr.Protocols.SetHTTP1(true)
 		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+			return (&net.Dialer{Timeout: t.Dial}).DialContext(ctx, "unix", path)
 		}
 		return &url.URL{Scheme: "http", Host: "localhost"}, tr, nil
 	}
@@ -128,7 +134,7 @@ func transport(t Target) (*url.URL, *http.Transport, error) {
 	case "https":
 		tr.Protocols.SetHTTP1(true)
 		tr.Protocols.SetHTTP2(true)
-		tr.TLSClientConfig, err = clientTLS(t)
+		tr.TLSClientConfig, err = t.TLS.config()
 	}
 	return address, tr, err
 }
@@ -150,7 +156,7 @@ func parseTarget(raw string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-func clientTLS(t Target) (*tls.Config, error) {
+func (t ClientTLS) config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)

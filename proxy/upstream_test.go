@@ -66,10 +66,10 @@ func TestUpstreamKinds(t *testing.T) {
 		status int
 		body   string
 	}{
-		"https":            {proxy.Target{URL: secure.URL, CAFile: certFile, CertFile: certFile, KeyFile: keyFile, ServerName: "app.internal"}, 200, "HTTP/2.0 /a%2Fb?"},
-		"https-unknown-ca": {proxy.Target{URL: secure.URL, CertFile: certFile, KeyFile: keyFile, ServerName: "app.internal"}, 502, ""},
-		"https-other-name": {proxy.Target{URL: secure.URL, CAFile: certFile, CertFile: certFile, KeyFile: keyFile}, 502, ""},
-		"https-nobody":     {proxy.Target{URL: secure.URL, CAFile: certFile, ServerName: "app.internal"}, 502, ""},
+		"https":            {proxy.Target{URL: secure.URL, TLS: proxy.ClientTLS{CAFile: certFile, CertFile: certFile, KeyFile: keyFile, ServerName: "app.internal"}}, 200, "HTTP/2.0 /a%2Fb?"},
+		"https-unknown-ca": {proxy.Target{URL: secure.URL, TLS: proxy.ClientTLS{CertFile: certFile, KeyFile: keyFile, ServerName: "app.internal"}}, 502, ""},
+		"https-other-name": {proxy.Target{URL: secure.URL, TLS: proxy.ClientTLS{CAFile: certFile, CertFile: certFile, KeyFile: keyFile}}, 502, ""},
+		"https-nobody":     {proxy.Target{URL: secure.URL, TLS: proxy.ClientTLS{CAFile: certFile, ServerName: "app.internal"}}, 502, ""},
 		"unix":             {proxy.Target{URL: "unix:" + socket}, 200, "HTTP/1.1 /a%2Fb?"},
 		"unix-gone":        {proxy.Target{URL: "unix:/nowhere.sock"}, 502, ""},
 		"h2c":              {proxy.Target{URL: grpcApp(t)}, 404, "404 page not found\n"},
@@ -96,8 +96,8 @@ func TestTargetFaults(t *testing.T) {
 		{proxy.Target{URL: "http://a/base"}, "no path"},
 		{proxy.Target{URL: "http://user:hunter2@a"}, "credentials"},
 		{proxy.Target{URL: "unix:relative"}, "unix:/path"},
-		{proxy.Target{URL: "https://a", CAFile: "/nowhere"}, "CA"},
-		{proxy.Target{URL: "https://a", CertFile: "/nowhere"}, "client certificate"},
+		{proxy.Target{URL: "https://a", TLS: proxy.ClientTLS{CAFile: "/nowhere"}}, "CA"},
+		{proxy.Target{URL: "https://a", TLS: proxy.ClientTLS{CertFile: "/nowhere"}}, "client certificate"},
 	} {
 		_, err := proxy.NewUpstream(one.target)
 		if err == nil || !strings.Contains(err.Error(), one.part) || strings.Contains(err.Error(), "hunter2") {

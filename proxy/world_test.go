@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type world struct {
 	gate    *auth.Gate
 	streams *auth.Streams
 	proxy   *proxy.Proxy
+	latest  atomic.Pointer[proxy.Table]
 	server  *http.Server
 	addr    string
 	alice   auth.User
@@ -80,9 +82,11 @@ func newWorld(t *testing.T, s setup) *world {
 	cookies := auth.NewCookies(site, "", life.Max)
 	w.gate = auth.NewGate(w.keys, cookies, w.faulty, life)
 	w.streams = auth.NewStreams(w.faulty, time.Minute)
+	table := must(proxy.NewTable(s.routes))
+	w.latest.Store(table)
 	w.proxy = proxy.New(proxy.Parts{
 		Gate: w.gate, Streams: w.streams, Cookies: cookies, Site: site,
-		Identity: must(proxy.NewIdentity(s.identity)), Table: must(proxy.NewTable(s.routes)), ReturnHosts: s.returns,
+		Identity: must(proxy.NewIdentity(s.identity)), Table: table, Latest: &w.latest, ReturnHosts: s.returns,
 		Own: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { fmt.Fprintf(rw, "own %s", r.RequestURI) }),
 	})
 	w.serve(s.peers)

@@ -4,11 +4,16 @@ import (
 	"crypto/tls"
 	"fmt"
 
+	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/proxy"
 	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 // What the parts are made of, as the configuration says it. Everything here is checked already.
+
+func (c *Config) lifetime() auth.Lifetime {
+	return auth.Lifetime{TTL: c.Session.TTL, Max: c.Session.MaxLifetime}
+}
 
 func (c *Config) trustedPeers() []web.TrustedPeer {
 	peers := make([]web.TrustedPeer, len(c.Server.TrustedProxies))
@@ -29,9 +34,8 @@ func (c *Config) returnHosts() []string {
 
 func (r RouteConfig) target() proxy.Target {
 	t := proxy.Target{
-		URL: r.Upstream, Host: r.UpstreamHost,
-		CAFile: r.TLS.CAFile, CertFile: r.TLS.CertFile, KeyFile: r.TLS.KeyFile, ServerName: r.TLS.ServerName,
-		Timeout: r.Timeouts.Header, Idle: r.Timeouts.Idle, Stall: r.Timeouts.Stall,
+		URL: r.Upstream, Host: r.UpstreamHost, TLS: proxy.ClientTLS(r.TLS),
+		Dial: r.Timeouts.Dial, Header: r.Timeouts.Header, Idle: r.Timeouts.Idle, Stall: r.Timeouts.Stall,
 	}
 	if r.StripPrefix {
 		t.Strip = r.Path

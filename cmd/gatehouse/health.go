@@ -44,7 +44,7 @@ type health struct {
 func newHealth(s *stores, provider *auth.Provider) *health {
 	h := &health{probes: []probe{{"database", s.sql.Ping}}}
 	if s.redis != nil {
-		h.probes = append(h.probes, probe{"redis", s.redis.Ping})
+		h.probes = append(h.probes, probe{"redis", s.redis.Ping}, probe{"revocations", s.vouches})
 	}
 	h.probes = append(h.probes, probe{"provider", provider.Discover})
 	return h

@@ -162,7 +162,10 @@ func TestReloadWithdrawsStream(t *testing.T) {
 			}
 		}
 	}()
-	r.edit(fmt.Sprintf("{host: %q,", r.host()), fmt.Sprintf("{allow: {roles: [admin]}, host: %q,", r.host()))
+	// One reload that leaves it alone, so that it runs behind a front of the day before yesterday.
+	r.edit("routes:\n", fmt.Sprintf("routes:\n  - {host: %q, path: /other, upstream: %q}\n", r.host(), r.app.URL))
+	r.eventually("a first reload", func() bool { return strings.Contains(r.log.String(), "configuration reloaded") })
+	r.edit(fmt.Sprintf("- {host: %q, upstream", r.host()), fmt.Sprintf("- {allow: {roles: [admin]}, host: %q, upstream", r.host()))
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):

@@ -28,22 +28,31 @@ type gateway struct {
 	metrics  *web.Metrics
 	stores   *stores
 	keys     *auth.Keyring
+	cookies  auth.Cookies
+	gate     *auth.Gate
 	streams  *auth.Streams
 	provider *auth.Provider
 	health   *health
 	extra    []proxy.Route // the demo's, which no configuration can name
 
 	front atomic.Pointer[front]
+	table atomic.Pointer[proxy.Table] // the front's, by which what runs behind earlier ones is judged
 }
 
 // front is everything that a reload renews: each request meets the old one or the new one, whole.
 type front struct {
 	cfg     Config
 	handler http.Handler
-	gate    *auth.Gate
-	proxy   *proxy.Proxy
 	table   *proxy.Table
+	apps    []*proxy.Upstream
 	cert    *tls.Certificate // nil without server.tls
+}
+
+// close lets go of what no request needs any more: idle connections. Those in use go on.
+func (f *front) close() {
+	for _, app := range f.apps {
+		app.Close()
+	}
 }
 
 // serve runs the gateway until ctx is done and then drains it. load reads the configuration anew for
@@ -73,12 +82,16 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What libraries write to the standard logger (net/http's transport does) belongs into ours.
+	slog.SetDefault(log)
 	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(build())}
 	// The feed tells the streams, and the streams ask the stores: neither runs before both are there.
 	heard := hearing{one: func(k auth.Key) { g.streams.Heard(k) }, all: func() { g.streams.HeardAll() }}
 	if g.stores, err = openStores(ctx, cfg, keys, g.metrics, heard); err != nil {
 		return nil, err
 	}
+	g.cookies = auth.NewCookies(cfg.site(), cfg.Cookie.Domain, cfg.Session.MaxLifetime)
+	g.gate = auth.NewGate(keys, g.cookies, g.stores.sessions, cfg.lifetime())
 	g.streams = auth.NewStreams(g.stores.sessions, cfg.Session.MaxUnverified)
 	g.provider = auth.NewProvider(auth.ProviderConfig{
 		Issuer: cfg.Login.Issuer, ClientID: cfg.Login.ClientID, ClientSecret: cfg.Login.ClientSecret,
@@ -103,8 +116,9 @@ func openKeys(cfg Config) (*auth.Keyring, error) {
 // close lets go of everything; what is still being written is waited for.
 func (g *gateway) close() {
 	if f := g.front.Load(); f != nil {
-		f.gate.Close()
+		f.close()
 	}
+	g.gate.Close()
 	g.provider.Close()
 	if err := g.stores.close(); err != nil {
 		g.log.Warn("close the stores", "error", err)
@@ -125,26 +139,20 @@ func (g *gateway) renew(cfg Config) error {
 	if err := g.keys.Replace(secrets); err != nil {
 		return err
 	}
+	g.table.Store(next.table)
 	before := g.front.Swap(next)
 	if before == nil {
 		return nil
 	}
-	// What runs behind the old front is judged by the new table from here on (RULE-17).
-	before.proxy.Reload(next.table)
-	g.streams.HeardAll()
-	before.gate.Close()
+	g.streams.HeardAll() // what is running is judged by the new table (RULE-17)
+	before.close()
 	return nil
 }
 
 // newFront is the wiring of one request's way: recorder, limits, proxy, and our own endpoints beside
 // the apps.
 func (g *gateway) newFront(cfg Config) (*front, error) {
-	site := cfg.site()
-	life := auth.Lifetime{TTL: cfg.Session.TTL, Max: cfg.Session.MaxLifetime}
-	cookies := auth.NewCookies(site, cfg.Cookie.Domain, life.Max)
-	gate := auth.NewGate(g.keys, cookies, g.stores.sessions, life)
-
-	table, err := g.table(cfg)
+	table, apps, err := g.routes(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +164,7 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := g.own(cfg, gate, cookies, life)
+	own, err := g.own(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -165,46 +173,49 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 		return nil, err
 	}
 	p := proxy.New(proxy.Parts{
-		Gate: gate, Streams: g.streams, Cookies: cookies, Site: site, Identity: identity,
-		Table: table, Own: own, ReturnHosts: cfg.Login.ReturnHosts,
+		Gate: g.gate, Streams: g.streams, Cookies: g.cookies, Site: cfg.site(), Identity: identity,
+		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts,
 	})
 	recorder := web.Recorder{Log: g.log, Peers: peers, Observe: g.observe}
 	return &front{
-		cfg: cfg, gate: gate, proxy: p, table: table, cert: cert,
+		cfg: cfg, table: table, apps: apps, cert: cert,
 		handler: recorder.Wrap(headLimits.Wrap(web.Handler(p.Serve))),
 	}, nil
 }
 
-// table makes the routes with their upstreams, and the demo's beside them.
-func (g *gateway) table(cfg Config) (*proxy.Table, error) {
+// routes makes the table with its upstreams, and the demo's routes beside them.
+func (g *gateway) routes(cfg Config) (*proxy.Table, []*proxy.Upstream, error) {
 	var faults []error
+	var apps []*proxy.Upstream
 	routes := cfg.proxyRoutes(func(r RouteConfig) http.Handler {
-		upstream, err := proxy.NewUpstream(r.target())
+		app, err := proxy.NewUpstream(r.target())
 		if err != nil {
 			faults = append(faults, fmt.Errorf("route %s%s: %w", r.Host, r.Path, err))
 			return nil
 		}
-		return upstream
+		apps = append(apps, app)
+		return app
 	})
 	if err := errors.Join(faults...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return proxy.NewTable(append(routes, g.extra...))
+	table, err := proxy.NewTable(append(routes, g.extra...))
+	return table, apps, err
 }
 
 // own are our own endpoints. gorilla/mux would answer 301 to // and to dot segments, which makes a GET
 // of a POST, so it is told to leave paths alone; no proxied request comes this way.
-func (g *gateway) own(cfg Config, gate *auth.Gate, cookies auth.Cookies, life auth.Lifetime) (http.Handler, error) {
+func (g *gateway) own(cfg Config) (http.Handler, error) {
 	site := cfg.site()
 	next, err := auth.NewNext(site, cfg.returnHosts())
 	if err != nil {
 		return nil, err
 	}
 	login := auth.NewLogin(auth.LoginParts{
-		Site: site, Keys: g.keys, Cookies: cookies, Gate: gate, Users: g.stores.sql,
-		Sessions: g.stores.sessions, Provider: g.provider, Next: next, Life: life,
+		Site: site, Keys: g.keys, Cookies: g.cookies, Gate: g.gate, Users: g.stores.sql,
+		Sessions: g.stores.sessions, Provider: g.provider, Next: next, Life: cfg.lifetime(),
 	})
-	logout, err := auth.NewLogout(site, cookies, gate)
+	logout, err := auth.NewLogout(site, g.cookies, g.gate)
 	if err != nil {
 		return nil, err
 	}

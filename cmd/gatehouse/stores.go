@@ -82,6 +82,17 @@ func (s *stores) run(ctx context.Context, ttl time.Duration) error {
 	return nil
 }
 
+// errDeaf says that Redis may not be believed, because revocations could not be heard for too long.
+var errDeaf = errors.New("revocations cannot be heard")
+
+// vouches tells whether Redis may answer. While it may not, the database carries every look-up.
+func (s *stores) vouches(context.Context) error {
+	if !s.feed.Vouches() {
+		return errDeaf
+	}
+	return nil
+}
+
 // observeStore counts what the stores do: every operation by its time, and look-ups of sessions by
 // the tier that was asked.
 func observeStore(m *web.Metrics) store.Observe {
