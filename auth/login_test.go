@@ -381,7 +381,7 @@ func TestOtherHost(t *testing.T) {
 		w.site.Public.Host, w.domain, w.back = "auth.corp.test", "corp.test", []string{".corp.test"}
 	})
 	b := w.browser(t)
-	p := b.get("http://App.corp.test:80/_gate/login?next=%2Fx%3Fy&prompt=select_account")
+	p := b.get("http://App.corp.test.:80/_gate/login?next=%2Fx%3Fy&prompt=select_account")
 	is(t, "to", p.to(), "http://auth.corp.test/_gate/login?next=http%3A%2F%2Fapp.corp.test%2Fx%3Fy&prompt=select_account")
 	p = b.get(b.choose(b.get(p.to()).to(), alice))
 	is(t, "target", p.to(), "http://app.corp.test/x?y")

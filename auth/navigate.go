@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Navigates reports whether a request is a browser's way to a page that its user will see: only such
+// navigates reports whether a request is a browser's way to a page that its user will see: only such
 // a request may be answered with a trip to the provider. Everything else wants an answer for a
 // program. Browsers that send Sec-Fetch (over https and to localhost) say it themselves; otherwise
 // the rest of the headers has to tell.
-func Navigates(r *http.Request) bool {
+func navigates(r *http.Request) bool {
 	h := r.Header
 	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
 		if h.Get(name) != "" { // prefetch or prerender: nobody may ever see it
