@@ -240,7 +240,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // loginEvents are the security events with which a login ends; they are the results that are counted.
 var loginEvents = map[string]bool{
-	"login": true, "login_denied": true, "login_refused": true, "user_unknown": true,
+	"login": true, "login_busy": true, "login_denied": true, "login_refused": true, "user_unknown": true,
 	"attempt_junk": true, "attempt_stale": true, "forged_state": true, "provider_fault": true,
 }
 
