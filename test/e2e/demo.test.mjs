@@ -1,6 +1,6 @@
 // The demo, walked through as the README tells a newcomer to.
 import assert from 'node:assert/strict';
-import { describe, test, before } from 'node:test';
+import { describe, test } from 'node:test';
 import { launch, look, sessionCookie, visitor } from './browser.mjs';
 import { ask, freePort, gatehouse, navigation, until } from './harness.mjs';
 
@@ -88,14 +88,9 @@ for (const javaScriptEnabled of [true, false]) {
 }
 
 describe('the demo', () => {
-  let shared;
-  before(async (t) => {
-    shared = { ...(await demo(t)), browser: await launch(t) };
-  });
-
   test('LO-02 the back button after signing out shows nothing of the app', async (t) => {
-    const { address, browser } = shared;
-    const page = await (await visitor(t, browser)).newPage();
+    const { address } = await demo(t);
+    const page = await (await visitor(t, await launch(t))).newPage();
     await page.goto(`${address}/`);
     await signIn(page);
     await page.goto(`${address}/reports`);
@@ -108,8 +103,8 @@ describe('the demo', () => {
 
   for (const [order, second] of [['first', 0], ['last', 1]]) {
     test(`LG-01 two tabs at once each land on their own page, the ${order} one first`, async (t) => {
-      const { address, browser } = shared;
-      const context = await visitor(t, browser);
+      const { address } = await demo(t);
+      const context = await visitor(t, await launch(t));
       const targets = ['/a?tab=1', '/b?tab=2'];
       const pages = [];
       for (const target of targets) {
@@ -128,8 +123,8 @@ describe('the demo', () => {
   }
 
   test('PX-03 a session that ends in the middle of a form is told, and the way back is there', async (t) => {
-    const { address, browser } = shared;
-    const context = await visitor(t, browser);
+    const { address } = await demo(t);
+    const context = await visitor(t, await launch(t));
     const page = await context.newPage();
     await page.goto(`${address}/edit`);
     await signIn(page);
@@ -156,15 +151,15 @@ describe('the demo', () => {
     // The browser still has what was typed: one step back it is there, to be copied or sent again.
     await page.goBack();
     assert.equal(await page.getByLabel(/form/i).inputValue(), 'typed before it ended');
-    await page.goForward();
+    await page.getByRole('button', { name: 'Send' }).click();
     await page.getByRole('link', { name: /sign in/i }).click();
     await signIn(page);
     assert.equal(await page.locator('#target').innerText(), 'GET /edit');
   });
 
   test('a callback that is opened again finds its way, and a stale one is no dead end', async (t) => {
-    const { address, browser } = shared;
-    const context = await visitor(t, browser);
+    const { address } = await demo(t);
+    const context = await visitor(t, await launch(t));
     const page = await context.newPage();
     const callbacks = [];
     page.on('request', (req) => req.url().includes('/_gate/callback') && callbacks.push(req.url()));
@@ -186,14 +181,15 @@ describe('the demo', () => {
   });
 
   test('errors are pages too', async (t) => {
-    const { address, browser } = shared;
-    const page = await (await visitor(t, browser)).newPage();
+    const { address } = await demo(t);
+    const page = await (await visitor(t, await launch(t))).newPage();
     assert.equal((await page.goto(`${address}/_gate/nothing-here`)).status(), 404);
     await look(page, 'not-found');
   });
 
-  test('PX-01 a script gets 401 and the address to sign in at, never a redirect', async () => {
-    const res = await ask(`${shared.address}/api`, { headers: { Accept: 'application/json' } });
+  test('PX-01 a script gets 401 and the address to sign in at, never a redirect', async (t) => {
+    const { address } = await demo(t);
+    const res = await ask(`${address}/api`, { headers: { Accept: 'application/json' } });
     assert.equal(res.status, 401);
     assert.equal(res.headers.location, undefined);
     assert.equal(res.headers['set-cookie'], undefined);
