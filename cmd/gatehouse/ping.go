@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -90,14 +91,18 @@ func nearby(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// build is what the Go tool wrote into the binary.
+// version is what the release build writes here through the linker (see the Makefile); it stays empty
+// in a binary that `go install` or `go run` made.
+var version string
+
+// build is what the linker and the Go tool wrote into the binary.
 func build() web.Build {
 	b := web.Build{Version: "unknown"}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
-	b.Version = info.Main.Version
+	b.Version = cmp.Or(version, info.Main.Version)
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			b.Revision = s.Value
