@@ -10,15 +10,16 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" -eq 0 ] || { echo "image-steps: chroot isolation needs root" >&2; exit 1; }
 
 work=$(mktemp -d /var/tmp/gate-image.XXXXXX)
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-store=(--root "$work/store" --runroot "$work/run")
+export BUILDAH_ISOLATION=chroot
+store=(--storage-driver vfs --root "$work/store" --runroot "$work/run")
 serve=
 cleanup() {
   trap - EXIT
   [ -z "$serve" ] || kill "$serve" 2>/dev/null || true
   [ -z "$serve" ] || wait "$serve" 2>/dev/null || true
   buildah "${store[@]}" umount --all >/dev/null 2>&1 || true
-  rm -rf "$work"
+  buildah "${store[@]}" rm --all >/dev/null 2>&1 || true
+  rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -29,7 +30,7 @@ fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 step "a golang base image: busybox, and $(go version)"
 mkdir -p "$work/base/bin" "$work/base/etc/ssl/certs" "$work/base/usr/local/go" "$work/base/tmp" "$work/base/root"
 cp /bin/busybox "$work/base/bin/"
-for name in sh mkdir chmod; do ln -s busybox "$work/base/bin/$name"; done
+for name in sh mkdir; do ln -s busybox "$work/base/bin/$name"; done
 cp -a "$(go env GOROOT)/." "$work/base/usr/local/go/"
 # The certificates of this machine: its way to the Go module proxy may need one of its own.
 cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
