@@ -46,7 +46,7 @@ func parts(err error) []error {
 func reason(err error) string {
 	for {
 		inner := errors.Unwrap(err)
-		if list := parts(err); len(list) == 1 && inner == nil && list[0] != err {
+		if list := parts(err); len(list) == 1 && inner == nil && list[0] != err { //nolint:errorlint // the very same value, or this would never end
 			inner = list[0]
 		}
 		if inner == nil {

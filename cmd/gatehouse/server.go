@@ -42,7 +42,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
-		if err := removeStaleSocket(path); err != nil {
+		if err := removeStaleSocket(ctx, path); err != nil {
 			return nil, err
 		}
 	}
@@ -71,7 +71,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 }
 
 // removeStaleSocket takes away the socket that a killed process left behind, and nothing else.
-func removeStaleSocket(path string) error {
+func removeStaleSocket(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -82,7 +82,8 @@ func removeStaleSocket(path string) error {
 	if info.Mode()&os.ModeSocket == 0 {
 		return fmt.Errorf("%s exists and is not a socket", path)
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		conn.Close()
 		return fmt.Errorf("%s is in use by another process", path)
 	}
@@ -134,6 +135,6 @@ func (s *server) drain(delay, timeout time.Duration) (cut bool) {
 	case <-time.After(lastWords):
 		cut = true
 	}
-	s.http.Close() //nolint:errcheck,gosec // everything is closed already, or is cut here
+	s.http.Close() // everything is closed already, or is cut here
 	return cut
 }

@@ -44,7 +44,7 @@ func watch(ctx context.Context, files func() []string, wake <-chan os.Signal, ch
 func contentOf(files []string) fingerprint {
 	sum := sha256.New()
 	for _, name := range files {
-		content, _ := os.ReadFile(name) //nolint:errcheck // missing is a content too; loading will say so
+		content, _ := os.ReadFile(name) // missing is a content too; loading will say so
 		part := sha256.Sum256(content)
 		sum.Write([]byte(name))
 		sum.Write([]byte{0})
