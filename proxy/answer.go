@@ -13,11 +13,27 @@ import (
 // it returns, or answers by itself and returns nil.
 func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
 	share(w, ask, d.Route)
+	going := d.Verdict == SignInFirst && navigation(r)
+	// A cookie goes only if it is certainly dead, and only where a person is looking: the answer to
+	// a background request could overtake a login in another tab and clear its new cookie. Those of
+	// two users go at once, for with both nobody gets anywhere (RULE-07).
+	if going && errors.Is(d.Cause, auth.ErrDeadCookie) || errors.Is(d.Cause, auth.ErrTwoUsers) {
+		p.parts.Cookies.Clear(w)
+	}
+	if going && retrieval(r.Method) {
+		web.Redirect(w, r, http.StatusSeeOther, p.parts.Site.Login(p.back(r, ask)))
+		return nil
+	}
+	return p.refusal(r, ask, d)
+}
+
+// refusal is the error that says why a request may not pass, and what to do.
+func (p *Proxy) refusal(r *http.Request, ask Ask, d Decision) error {
 	switch {
 	case errors.Is(d.Cause, auth.ErrTwoUsers):
-		return p.twoUsers(w, r, ask, d)
+		return p.twoUsers(r, ask, d)
 	case d.Verdict == SignInFirst:
-		return p.signIn(w, r, ask, d)
+		return p.signIn(r, ask, d)
 	case d.Verdict == Forbidden && d.Strange:
 		return stranger(ask)
 	case d.Verdict == Forbidden:
@@ -26,27 +42,16 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, ask Ask, d Decisi
 	return web.Unavailable(d.Cause)
 }
 
-// signIn sends a navigation to sign in and back. Anything else gets a 401 that says where: a script
-// cannot follow a redirect to another site, and a POST must not become a GET (PX-01, PX-03).
-func (p *Proxy) signIn(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
-	going := navigation(r)
-	// The cookie goes only if it is certainly dead, and only where a person is looking: the answer to
-	// a background request could overtake a login in another tab and clear its new cookie.
-	if going && errors.Is(d.Cause, auth.ErrDeadCookie) {
-		p.parts.Cookies.Clear(w)
-	}
-	login := p.parts.Site.Login(p.back(r, ask))
-	if going && retrieval(r.Method) {
-		web.Redirect(w, r, http.StatusSeeOther, login)
-		return nil
-	}
+// signIn is a 401 that says where to sign in: a script cannot follow a redirect to another site, and
+// a POST must not become a GET (PX-01, PX-03).
+func (p *Proxy) signIn(r *http.Request, ask Ask, d Decision) error {
 	text := "You have to sign in to use this page."
 	if !retrieval(r.Method) {
 		text = "You are signed out, so what you sent was not passed on. Sign in and send it again."
 	}
 	return &web.Error{
 		Status: http.StatusUnauthorized, Title: "Please sign in", Text: text, Cause: d.Cause,
-		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: login}},
+		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: p.parts.Site.Login(p.back(r, ask))}},
 	}
 }
 
@@ -71,12 +76,11 @@ func stranger(ask Ask) error {
 	}
 }
 
-// twoUsers clears the cookies of a browser that carries sessions of two users (RULE-07).
-func (p *Proxy) twoUsers(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
-	p.parts.Cookies.Clear(w)
+// twoUsers refuses a browser that carries sessions of two users (RULE-07).
+func (p *Proxy) twoUsers(r *http.Request, ask Ask, d Decision) error {
 	return &web.Error{
 		Status: http.StatusBadRequest, Title: "Two accounts at once", Event: "two_users", Cause: d.Cause,
-		Text:  "Your browser sent the sessions of two different accounts, so Gatehouse took neither and signed the browser out. Please sign in again.",
+		Text:  "Your browser sent the sessions of two different accounts, so Gatehouse took neither. Please sign in again.",
 		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: p.parts.Site.Login(p.back(r, ask))}},
 	}
 }

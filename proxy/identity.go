@@ -23,6 +23,7 @@ type IdentityHeader struct {
 type Identity struct {
 	headers []IdentityHeader // with canonical names
 	names   map[string]bool  // folded: what is erased besides the families
+	ours    map[string]bool  // folded: the headers by which we vouch
 }
 
 // claims are the values that an identity header may carry. The first three are the e-mail, since the
@@ -58,13 +59,12 @@ var forwarding = []string{"forwarded", "x-forwarded", "x-real-ip", "x-rewrite-ur
 
 // NewIdentity makes the identity headers of an installation. The error names each header that cannot be.
 func NewIdentity(headers []IdentityHeader) (*Identity, error) {
-	id := &Identity{names: map[string]bool{}}
+	id := &Identity{names: map[string]bool{}, ours: map[string]bool{}}
 	for _, list := range [][]string{wellKnown, forwarding} {
 		for _, name := range list {
 			id.names[name] = true
 		}
 	}
-	ours := map[string]bool{}
 	for _, h := range headers {
 		name := fold(h.Header)
 		switch {
@@ -74,10 +74,10 @@ func NewIdentity(headers []IdentityHeader) (*Identity, error) {
 			return nil, fmt.Errorf("identity header %q has a meaning of its own in HTTP", h.Header)
 		case claims[h.Value] == nil:
 			return nil, fmt.Errorf("identity header %s: no value %q (user, email, preferred_username, name, groups, picture)", h.Header, h.Value)
-		case ours[name]:
+		case id.ours[name]:
 			return nil, fmt.Errorf("identity header %s is named twice", h.Header)
 		}
-		ours[name], id.names[name] = true, true
+		id.ours[name], id.names[name] = true, true
 		id.headers = append(id.headers, IdentityHeader{textproto.CanonicalMIMEHeaderKey(h.Header), h.Value})
 	}
 	return id, nil
@@ -124,6 +124,15 @@ func (id *Identity) Vouch(h http.Header, u auth.User) {
 		} else {
 			delete(h, one.Header)
 		}
+	}
+}
+
+// Declare sets every identity header of an answer to a front proxy. What is not known is empty and
+// never left out: the proxy copies what it gets, and a header that it did not get would stay the
+// client's (GHSA-7r4p-vjf4-gxv4).
+func (id *Identity) Declare(h http.Header, u auth.User) {
+	for _, one := range id.headers {
+		h[one.Header] = []string{printable(claims[one.Value](u))}
 	}
 }
 

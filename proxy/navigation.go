@@ -44,12 +44,26 @@ func acceptsHTML(h http.Header) bool {
 func (p *Proxy) back(r *http.Request, ask Ask) string {
 	origin := p.originOf(ask)
 	if retrieval(ask.Method) && !ask.Socket {
-		return origin + ask.uri()
+		return fitting(origin+ask.uri(), origin+ask.Path, origin+"/")
 	}
 	from, err := url.Parse(r.Referer())
 	if err != nil || from.Scheme+"://"+from.Host != origin || from.User != nil {
 		return origin + "/"
 	}
 	from.Fragment, from.RawFragment = "", ""
-	return from.String()
+	return fitting(from.String(), origin+"/")
+}
+
+// maxBack is how long an address to come back to may be once it is escaped in another one, in bytes.
+// Front proxies take answers whose head is 16 KiB or less, and some of them only if they are told to.
+const maxBack = 12 << 10
+
+// fitting is the first address that is not too long, or the last.
+func fitting(addresses ...string) string {
+	for _, address := range addresses {
+		if len(address) <= maxBack/3 || len(url.QueryEscape(address)) <= maxBack {
+			return address
+		}
+	}
+	return addresses[len(addresses)-1]
 }

@@ -56,6 +56,7 @@ type Parts struct {
 	Latest      *atomic.Pointer[Table] // the table of this moment, by which what is running is judged again; nil: Table
 	Own         http.Handler           // our endpoints, under Site.Prefix
 	ReturnHosts []string               // hosts without routes on which our endpoints answer; .corp.test means its subdomains
+	Compat      string                 // a second prefix of Own's, such as CompatPrefix; empty: none
 }
 
 // Proxy judges requests and carries the allowed ones on. It is safe for concurrent use.
@@ -83,7 +84,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	if !p.known(ask.Host) {
 		return refuse(w, notFound("No such site here."))
 	}
-	if within(ask.Path, p.parts.Site.Prefix) {
+	if p.ours(ask.Path) {
 		return p.own(w, r, ask)
 	}
 	d, err := p.decide(r.Context(), p.parts.Table, ask, func(ctx context.Context) (auth.Session, error) {
@@ -121,14 +122,19 @@ func (p *Proxy) publicHost() string {
 	return host
 }
 
+// ours reports whether a path belongs to our own endpoints.
+func (p *Proxy) ours(path string) bool {
+	return within(path, p.parts.Site.Prefix) || p.parts.Compat != "" && within(path, p.parts.Compat)
+}
+
 // everywhere are the endpoints of ours that answer on every known host. Pages about sessions, users
 // and files live on the public host alone, where no app can run a script.
-var everywhere = []string{"/login", "/callback", "/logout", "/check", "/me"}
+var everywhere = []string{"/login", "/callback", "/logout", "/me"}
 
 // own hands a request to our own endpoints.
 func (p *Proxy) own(w http.ResponseWriter, r *http.Request, ask Ask) error {
-	rest := strings.TrimPrefix(ask.Path, p.parts.Site.Prefix)
-	open := ask.Host == p.publicHost()
+	rest, native := strings.CutPrefix(ask.Path, p.parts.Site.Prefix)
+	open := ask.Host == p.publicHost() || !native
 	for _, path := range everywhere {
 		open = open || within(rest, path)
 	}
@@ -153,7 +159,8 @@ type Decision struct {
 // route that the path may mean is public. An error is the answer to an Ask that has no route.
 func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
 	for _, reading := range ask.readings {
-		if within(strings.ToLower(reading), strings.ToLower(p.parts.Site.Prefix)) {
+		lower := strings.ToLower(reading)
+		if within(lower, strings.ToLower(p.parts.Site.Prefix)) || p.parts.Compat != "" && within(lower, p.parts.Compat) {
 			return Decision{}, notFound("No such page here.")
 		}
 	}
@@ -161,13 +168,18 @@ func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(cont
 	if err != nil {
 		return Decision{}, err
 	}
+	return p.grant(ctx, met, ask, who), nil
+}
+
+// grant decides by the routes that an Ask may mean.
+func (p *Proxy) grant(ctx context.Context, met match, ask Ask, who func(context.Context) (auth.Session, error)) Decision {
 	d := Decision{Route: met.route, Ruled: met.ruled}
 	strange := p.strange(ask, met.route)
 	// A request from a page of another site does not speak for the user, so that where nobody has to
 	// be signed in nobody is looked up for it.
 	if met.preflight || met.access == Public || met.access == Identify && strange {
 		d.Verdict = Allowed
-		return d, nil
+		return d
 	}
 	s, err := who(ctx)
 	switch {
@@ -182,7 +194,7 @@ func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(cont
 	default:
 		d.Session, d.Verdict = s, met.judge(s.User)
 	}
-	return d, nil
+	return d
 }
 
 // strange reports whether the request was made by a page that is not the app's own and not listed

@@ -208,21 +208,40 @@ func find[T any](by map[string][]T, path string, depth int) []T {
 
 // add takes in the route of a list that serves the Ask's method.
 func (m *match) add(list []*Route, ask Ask) error {
+	if ask.Method == "" {
+		m.addAll(list)
+		return nil
+	}
 	rt, preflight := choose(list, ask)
 	if rt == nil {
 		return methodNotAllowed(list)
 	}
+	m.take(rt, preflight)
+	return nil
+}
+
+// addAll takes in every route of a list, for a request of which only the path is known: who may has to
+// be let in by all of them, and what is public by some methods only is not public.
+func (m *match) addAll(list []*Route) {
+	for _, rt := range list {
+		m.take(rt, false)
+		if len(rt.Methods) > 0 {
+			m.access = SignedIn
+		}
+	}
+}
+
+func (m *match) take(rt *Route, preflight bool) {
 	m.ruled = m.ruled || len(rt.Methods) > 0
 	switch {
 	case m.route == nil: // the first reading is the path as sent
 		m.route, m.access, m.preflight = rt, rt.Access, preflight
-		return nil
+		return
 	case m.route != rt && !slices.Contains(m.rest, rt):
 		m.rest = append(m.rest, rt)
 	}
 	m.access = stricter(m.access, rt.Access)
 	m.preflight = m.preflight && preflight
-	return nil
 }
 
 // choose picks the route of a method. A preflight that no route lists belongs to the route of the

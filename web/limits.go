@@ -22,15 +22,24 @@ func (l Limits) MaxHeaderBytes() int { return room * (l.Target + l.Head) }
 // Recorder, so that nothing is looked up for a request that is refused.
 func (l Limits) Wrap(next http.Handler) http.Handler {
 	return Handler(func(w http.ResponseWriter, r *http.Request) error {
-		if len(r.RequestURI) > l.Target {
-			return Fail(http.StatusRequestURITooLong, "The address of this request is too long for this server.", nil)
-		}
-		if headSize(r) > l.Head {
-			return Fail(http.StatusRequestHeaderFieldsTooLarge, "The headers of this request are too large for this server. Often it is the cookies: clearing those of this site may help.", nil)
+		if err := l.Judge(r, r.RequestURI); err != nil {
+			return err
 		}
 		next.ServeHTTP(w, r)
 		return nil
 	})
+}
+
+// Judge returns the 414 or 431 for a request that is over the limits. The target is the request's
+// own, or that of the request that it is about.
+func (l Limits) Judge(r *http.Request, target string) error {
+	if len(target) > l.Target {
+		return Fail(http.StatusRequestURITooLong, "The address of this request is too long for this server.", nil)
+	}
+	if headSize(r) > l.Head {
+		return Fail(http.StatusRequestHeaderFieldsTooLarge, "The headers of this request are too large for this server. Often it is the cookies: clearing those of this site may help.", nil)
+	}
+	return nil
 }
 
 // headSize is the size of the header lines as HTTP/1 sends them: name, colon, space, value, CRLF.

@@ -65,7 +65,7 @@ func (rec *Record) level() slog.Level {
 // attrs is the one line of a request. What is not known is left out.
 func (rec *Record) attrs() []slog.Attr {
 	asked, out, to := rec.Request, rec.Outcome, rec.Whereto
-	line := make([]slog.Attr, 0, 18)
+	line := make([]slog.Attr, 0, 19)
 	text := func(name, value string) {
 		if value != "" {
 			line = append(line, slog.String(name, value))
@@ -85,6 +85,7 @@ func (rec *Record) attrs() []slog.Attr {
 	}
 	text("route", to.Route)
 	text("upstream", to.Upstream)
+	text("check", to.Check)
 	if to.Latency > 0 {
 		line = append(line, slog.Float64("upstream_ms", milliseconds(to.Latency)))
 	}

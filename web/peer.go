@@ -54,6 +54,7 @@ func (p Peer) May(c Claim) bool { return c != 0 && p.may&c == c }
 type Peers struct {
 	prefixes []trusted // the most specific first
 	unix     *Claim    // nil: unix peers are not trusted
+	silent   bool      // forwarded scheme and host are not read, see Silent
 }
 
 type trusted struct {
@@ -151,7 +152,19 @@ func (ps *Peers) Of(r *http.Request) (Peer, error) {
 	if p.May(ClaimID) {
 		p.RequestID = requestID(r.Header["X-Request-Id"])
 	}
+	if ps != nil && ps.silent {
+		return p, nil
+	}
 	return p, p.forwarded(r.Header)
+}
+
+// Silent is the same peers for requests that are about another request, as in forward auth. What
+// those say of its scheme and host stands in headers that their handler reads by itself; the ones
+// that are read here may be the client's, which a front proxy passed on unseen.
+func (ps *Peers) Silent() *Peers {
+	silent := *ps
+	silent.silent = true
+	return &silent
 }
 
 // origin tells the connection's other end. What kind of socket it is comes from our own end: a client

@@ -43,6 +43,7 @@ type Whereto struct {
 	Route    string        // the route's name from the config
 	Upstream string        // scheme and host of the upstream
 	Latency  time.Duration // until the upstream's response headers
+	Check    string        // the kind of front proxy that asked about the request; empty: it came here itself
 }
 
 // Outcome is how it ended.

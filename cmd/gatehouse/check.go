@@ -160,7 +160,7 @@ func trialsOf(cfg Config) []trial {
 	trials = append(trials, trial{"login.issuer " + shown(cfg.Login.Issuer), cfg.tryProvider})
 	seen := map[string]bool{}
 	for _, r := range cfg.Routes {
-		if !seen[r.Upstream] {
+		if r.Upstream != "" && !seen[r.Upstream] {
 			seen[r.Upstream] = true
 			trials = append(trials, trial{"upstream " + shown(r.Upstream), r.tryUpstream})
 		}

@@ -33,6 +33,7 @@ func (c *Config) Validate() (Faults, []string) {
 	j.login()
 	j.session()
 	j.store()
+	j.forwardAuth()
 	j.identity()
 	j.routes()
 	j.log()

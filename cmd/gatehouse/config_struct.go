@@ -9,16 +9,18 @@ import "time"
 // store.database_file), so nobody else opens those files. The keys of the key file are the
 // exception, for they change while the process runs: ask Keys.
 type Config struct {
-	Server   ServerConfig     `yaml:"server"`
-	Admin    AdminConfig      `yaml:"admin"`
-	Secret   SecretConfig     `yaml:"secret"`
-	Cookie   CookieConfig     `yaml:"cookie"`
-	Login    LoginConfig      `yaml:"login"`
-	Session  SessionConfig    `yaml:"session"`
-	Store    StoreConfig      `yaml:"store"`
-	Identity []IdentityConfig `yaml:"identity"`
-	Routes   []RouteConfig    `yaml:"routes"`
-	Log      LogConfig        `yaml:"log"`
+	Server      ServerConfig     `yaml:"server"`
+	Admin       AdminConfig      `yaml:"admin"`
+	Secret      SecretConfig     `yaml:"secret"`
+	Cookie      CookieConfig     `yaml:"cookie"`
+	Login       LoginConfig      `yaml:"login"`
+	Session     SessionConfig    `yaml:"session"`
+	Store       StoreConfig      `yaml:"store"`
+	ForwardAuth []string         `yaml:"forward_auth"`
+	Compat      string           `yaml:"compat"`
+	Identity    []IdentityConfig `yaml:"identity"`
+	Routes      []RouteConfig    `yaml:"routes"`
+	Log         LogConfig        `yaml:"log"`
 
 	// Warnings are what does not prevent a start but should be seen at it; Load makes them.
 	Warnings []string `yaml:"-"`
@@ -33,6 +35,7 @@ type ServerConfig struct {
 	PublicURL      string              `yaml:"public_url"`
 	Prefix         string              `yaml:"prefix"`
 	TrustedProxies []TrustedPeerConfig `yaml:"trusted_proxies"`
+	CheckListen    string              `yaml:"check_listen"`
 	TLS            ServerTLSConfig     `yaml:"tls"`
 	DrainDelay     time.Duration       `yaml:"drain_delay"`
 	DrainTimeout   time.Duration       `yaml:"drain_timeout"`

@@ -13,6 +13,9 @@ import (
 // upstream has the address, its files and the host choice judged by the code that will use them.
 func (j *judge) upstream(key string, r RouteConfig) {
 	const fix = "write http://127.0.0.1:3000, https://host, h2c://host:port or unix:/run/app.sock"
+	if r.Upstream == "" && j.checks() {
+		return // another proxy carries the requests of this route, and asks about them
+	}
 	if r.Upstream == "" {
 		j.bad(key+".upstream", "", "is required", fix)
 		return

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -25,19 +26,20 @@ var errStopped = errors.New("stopped")
 // run serves until ctx is done, or until a part that nothing works without has failed.
 func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	cfg := g.front.Load().cfg
-	main, admin, err := g.bind(ctx, cfg)
+	public, admin, err := g.bind(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(main.serve)
-	all.Go(admin.serve)
+	for _, s := range append(public, admin) {
+		all.Go(s.serve)
+	}
 	all.Go(func() error { return g.stores.run(ctx, cfg.Session.TTL) })
 	all.Go(func() error { g.watch(ctx, load); return nil })
-	all.Go(func() error { g.greet(ctx, main); return nil })
+	all.Go(func() error { g.greet(ctx, public[0]); return nil })
 	all.Go(func() error {
 		<-ctx.Done()
-		g.stop(cfg, main, admin)
+		g.stop(cfg, public, admin)
 		return errStopped
 	})
 	g.health.enter(serving)
@@ -47,21 +49,39 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	return nil
 }
 
-// bind opens both listeners before anything is served, so that a port in use is a fault of the start.
-func (g *gateway) bind(ctx context.Context, cfg Config) (public, admin *server, err error) {
+// bind opens all listeners before anything is served, so that a port in use is a fault of the start.
+// The public ones are that of browsers and, if it has one of its own, that of checks.
+func (g *gateway) bind(ctx context.Context, cfg Config) (public []*server, admin *server, err error) {
 	var secure *tls.Config
 	if cfg.Server.TLS.CertFile != "" {
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return g.front.Load().cert, nil
 		}}
 	}
-	if public, err = listen(ctx, cfg.Server.Listen, secure, g, g.log); err != nil {
-		return nil, nil, fmt.Errorf("server.listen: %w", err)
+	var opened []*server
+	for _, one := range []struct {
+		key, address string
+		secure       *tls.Config
+		handler      http.Handler
+	}{
+		{"server.listen", cfg.Server.Listen, secure, g},
+		{"server.check_listen", cfg.Server.CheckListen, secure, http.HandlerFunc(g.serveCheck)},
+		{"admin.listen", cfg.Admin.Listen, nil, g.admin()},
+	} {
+		if one.address == "" {
+			continue
+		}
+		s, err := listen(ctx, one.address, one.secure, one.handler, g.log)
+		if err != nil {
+			for _, before := range opened {
+				before.listener.Close()
+			}
+			return nil, nil, fmt.Errorf("%s: %w", one.key, err)
+		}
+		opened = append(opened, s)
 	}
-	if admin, err = listen(ctx, cfg.Admin.Listen, nil, g.admin(), g.log); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("admin.listen: %w", err), public.listener.Close())
-	}
-	return public, admin, nil
+	last := len(opened) - 1
+	return opened[:last:last], opened[last], nil
 }
 
 // admin is the listener of probes and metrics: it changes nothing and names no user.
@@ -82,13 +102,19 @@ func (g *gateway) greet(ctx context.Context, public *server) {
 	}
 }
 
-// stop drains the public listener first; probes are answered to the end.
-func (g *gateway) stop(cfg Config, public, admin *server) {
+// stop drains the public listeners first; probes are answered to the end.
+func (g *gateway) stop(cfg Config, public []*server, admin *server) {
 	g.health.enter(stopping)
 	g.log.Info("stopping", "drain_delay", cfg.Server.DrainDelay.String(), "drain_timeout", cfg.Server.DrainTimeout.String())
-	if public.drain(cfg.Server.DrainDelay, cfg.Server.DrainTimeout) {
-		g.log.Warn("drain_timeout is over: what was still running was cut")
+	var all sync.WaitGroup
+	for _, s := range public {
+		all.Go(func() {
+			if s.drain(cfg.Server.DrainDelay, cfg.Server.DrainTimeout) {
+				g.log.Warn("drain_timeout is over: what was still running was cut")
+			}
+		})
 	}
+	all.Wait()
 	admin.drain(0, lastWords)
 	g.log.Info("stopped")
 }
@@ -131,14 +157,14 @@ func (g *gateway) keep(cfg Config) Config {
 	live := before
 	live.Server.TrustedProxies = cfg.Server.TrustedProxies
 	live.Login.ReturnHosts = cfg.Login.ReturnHosts
-	live.Identity, live.Routes = cfg.Identity, cfg.Routes
+	live.Identity, live.Routes, live.ForwardAuth = cfg.Identity, cfg.Routes, cfg.ForwardAuth
 	return live
 }
 
 // startOnly tells the keys that a reload leaves alone from those that it renews.
 func startOnly(key string) bool {
 	switch key {
-	case "server.trusted_proxies", "login.return_hosts", "identity", "routes":
+	case "server.trusted_proxies", "login.return_hosts", "forward_auth", "identity", "routes":
 		return false
 	}
 	return true

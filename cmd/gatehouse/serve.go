@@ -43,6 +43,7 @@ type gateway struct {
 type front struct {
 	cfg     Config
 	handler http.Handler
+	checks  http.Handler // of front proxies that ask, on a listener of their own
 	table   *proxy.Table
 	apps    []*proxy.Upstream
 	cert    *tls.Certificate // nil without server.tls
@@ -174,13 +175,31 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 	}
 	p := proxy.New(proxy.Parts{
 		Gate: g.gate, Streams: g.streams, Cookies: g.cookies, Site: cfg.site(), Identity: identity,
-		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts,
+		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts, Compat: cfg.compatPrefix(),
 	})
+	checks, err := proxy.NewChecks(p, headLimits, cfg.dialects())
+	if err != nil {
+		return nil, err
+	}
 	recorder := web.Recorder{Log: g.log, Peers: peers, Observe: g.observe}
-	return &front{
-		cfg: cfg, table: table, apps: apps, cert: cert,
-		handler: recorder.Wrap(headLimits.Wrap(web.Handler(p.Serve))),
-	}, nil
+	f := &front{cfg: cfg, table: table, apps: apps, cert: cert, handler: recorder.Wrap(headLimits.Wrap(web.Handler(p.Serve)))}
+	recorder.Peers = peers.Silent()
+	f.checks = recorder.Wrap(web.Handler(checks.Serve))
+	if cfg.Server.CheckListen == "" {
+		f.handler = beside(checks, f.checks, f.handler)
+	}
+	return f, nil
+}
+
+// beside answers checks on the listener of all else.
+func beside(checks *proxy.Checks, answer, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if checks.Asked(r) {
+			answer.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
 }
 
 // routes makes the table with its upstreams, and the demo's routes beside them.
@@ -188,6 +207,9 @@ func (g *gateway) routes(cfg Config) (*proxy.Table, []*proxy.Upstream, error) {
 	var faults []error
 	var apps []*proxy.Upstream
 	routes := cfg.proxyRoutes(func(r RouteConfig) http.Handler {
+		if r.Upstream == "" {
+			return web.Handler(misdirected)
+		}
 		app, err := proxy.NewUpstream(r.target())
 		if err != nil {
 			faults = append(faults, fmt.Errorf("route %s%s: %w", r.Host, r.Path, err))
@@ -236,6 +258,11 @@ func (g *gateway) own(cfg Config) (http.Handler, error) {
 // ServeHTTP answers a request with the front of this moment.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.front.Load().handler.ServeHTTP(w, r)
+}
+
+// serveCheck answers a check with the front of this moment.
+func (g *gateway) serveCheck(w http.ResponseWriter, r *http.Request) {
+	g.front.Load().checks.ServeHTTP(w, r)
 }
 
 // loginEvents are the security events with which a login ends; they are the results that are counted.
