@@ -3,12 +3,17 @@ package auth
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
 
-// maxTokens is how many cookies of our name are looked at in one request (RULE-07).
-const maxTokens = 4
+const (
+	// maxTokens is how many cookies of our name are looked at in one request (RULE-07).
+	maxTokens = 4
+	// maxEnded is how many of them are ended by one sign-out.
+	maxEnded = 16
+)
 
 // Cookies writes and reads the session cookie. Its name and its Secure attribute follow the public
 // URL alone, never the request: __Host-gate over https, __Secure-gate with a domain, gate over plain
@@ -56,15 +61,15 @@ func (c Cookies) cookie(value string) *http.Cookie {
 	}
 }
 
-// tokens returns the values of the cookies with our name, in the order sent, at most maxTokens, each
-// once. It reads the header itself: http.Request.Cookies would parse and allocate all the others.
-func (c Cookies) tokens(h http.Header) []string {
+// tokens returns the values of the cookies with our name, in the order sent, each once, at most so
+// many. It reads the header itself: http.Request.Cookies would parse and allocate all the others.
+func (c Cookies) tokens(h http.Header, most int) []string {
 	var found []string
 	for name, value := range pairs(h) {
-		if name != c.name || contains(found, value) {
+		if name != c.name || slices.Contains(found, value) {
 			continue
 		}
-		if found = append(found, value); len(found) == maxTokens {
+		if found = append(found, value); len(found) == most {
 			break
 		}
 	}
@@ -82,15 +87,6 @@ func (c Cookies) reaches(address string) bool {
 		return host == strings.ToLower(c.site.Public.Hostname())
 	}
 	return host == c.domain || strings.HasSuffix(host, "."+c.domain)
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
 }
 
 // pairs yields name and value of each cookie in the request, in order.

@@ -50,7 +50,8 @@ func (g *Gate) Who(ctx context.Context, h http.Header) (Session, error) {
 	var found Session
 	var unsure error
 	dead, foreign := ErrNoSession, false
-	for _, value := range g.cookies.tokens(h) {
+	values := g.cookies.tokens(h, maxTokens+1)
+	for _, value := range values[:min(len(values), maxTokens)] {
 		s, err := g.session(ctx, value)
 		switch {
 		case errors.Is(err, ErrDeadCookie):
@@ -75,6 +76,11 @@ func (g *Gate) Who(ctx context.Context, h http.Header) (Session, error) {
 	}
 	if found.ID == 0 {
 		return Session{}, dead
+	}
+	// So is one beside cookies that were not looked at: a neighbour who plants many of his own with a
+	// long path, which browsers send first, would push the user's out of sight (RULE-07).
+	if len(values) > maxTokens {
+		return Session{}, ErrTwoUsers
 	}
 	g.Used(ctx, found)
 	return found, nil
@@ -106,10 +112,21 @@ func (g *Gate) session(ctx context.Context, value string) (Session, error) {
 
 // endAll ends every session that a request carries a token of. The first failure is returned, and
 // means that some may be alive still.
+//
+// A token under an unknown key is looked up first: each End is a write to every store, and a key that
+// every replica remembers for an hour, which nobody may cause with tokens that he made up (RULE-30).
 func (g *Gate) endAll(ctx context.Context, h http.Header) error {
-	for _, value := range g.cookies.tokens(h) {
-		if g.keys.Judge(value) == Forged {
+	for _, value := range g.cookies.tokens(h, maxEnded) {
+		standing := g.keys.Judge(value)
+		if standing == Forged {
 			continue
+		}
+		if standing == Foreign {
+			if _, err := g.session(ctx, value); errors.Is(err, ErrNoSession) {
+				continue
+			} else if err != nil {
+				return err
+			}
 		}
 		if err := g.sessions.End(ctx, Token(value).Key()); err != nil {
 			return fmt.Errorf("end session: %w", err)

@@ -77,6 +77,7 @@ func TestWho(t *testing.T) {
 		"another-replica's-key": {[]string{foreign}, auth.ErrNoSession, false},
 		"dead-beside-foreign":   {[]string{dead, foreign}, auth.ErrNoSession, false},
 		"live-beside-the-rest":  {[]string{"x", dead, foreign, string(token)}, nil, false},
+		"RULE-07/out-of-sight":  {[]string{string(token), "a", "b", "c", "d"}, auth.ErrTwoUsers, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := b.gate.Who(t.Context(), carrying(row.cookies...))
@@ -117,6 +118,30 @@ func TestForeignBound(t *testing.T) {
 	is(t, "look-ups", b.store.Calls(storetest.Find), 4)
 	release()
 	waiting.Wait()
+}
+
+// Whoever signs out with tokens that he made up causes no write anywhere; a session under another
+// replica's key ends all the same.
+func TestForeignSignOut(t *testing.T) {
+	w := newWorld(t)
+	user := w.addUser("dora@corp.test")
+	token, now := auth.Token(newToken()), time.Now().UTC()
+	if err := w.users.Create(t.Context(), auth.Session{
+		Key: token.Key(), User: user, CreatedAt: now, ExpiresAt: now.Add(time.Hour), EndsAt: now.Add(time.Hour),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b := w.browser(t)
+	b.http.Jar = nil
+	leave := func(values ...string) int {
+		return b.do(http.MethodPost, b.gate("/logout"), "", func(h http.Header) { h["Cookie"] = carrying(values...)["Cookie"] }).StatusCode
+	}
+	before := w.store.Calls(storetest.End)
+	is(t, "RULE-30: status", leave(newToken(), newToken(), newToken()), http.StatusSeeOther)
+	is(t, "RULE-30: writes", w.store.Calls(storetest.End)-before, 0)
+	// Nor do planted cookies keep the user's own from being ended (RULE-07).
+	is(t, "status", leave("a", "b", "c", "d", newToken(), string(token)), http.StatusSeeOther)
+	is(t, "sessions", w.users.Live(), 0)
 }
 
 // A session slides with use, seldom and without making anybody wait.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,13 @@ import (
 // its user removed or no longer allowed where the stream goes.
 var ErrRevoked = errors.New("the session is over")
 
-// lookLimit bounds one look-up on behalf of a stream.
-const lookLimit = 3 * time.Second
+const (
+	// lookLimit bounds one look-up on behalf of a stream.
+	lookLimit = 3 * time.Second
+	// lateBy is how long ago a request that attaches now may have been judged: longer than a look-up
+	// takes.
+	lateBy = lookLimit + 2*time.Second
+)
 
 // Streams knows what is running on behalf of a session and may outlive it: WebSockets, event
 // streams, long downloads and uploads. Each holds a context that ends, with the cause ErrRevoked,
@@ -26,8 +32,11 @@ type Streams struct {
 	sessions Sessions
 	grace    time.Duration
 
-	mu  sync.Mutex
-	all map[Key]map[*stream]struct{}
+	mu    sync.Mutex
+	all   map[Key]map[*stream]struct{}
+	heard map[Key]time.Time // what was heard within lateBy or so
+	every time.Time         // when everything was last heard about
+	swept time.Time         // when heard was last cleaned
 }
 
 // stream is one piece of work. It costs a timer while nothing happens, and no goroutine.
@@ -47,7 +56,7 @@ type stream struct {
 // NewStreams makes a registry. The grace is how long a stream may go on while the stores cannot be
 // asked about its session (session.max_unverified).
 func NewStreams(sessions Sessions, grace time.Duration) *Streams {
-	return &Streams{sessions: sessions, grace: grace, all: map[Key]map[*stream]struct{}{}}
+	return &Streams{sessions: sessions, grace: grace, all: map[Key]map[*stream]struct{}{}, heard: map[Key]time.Time{}}
 }
 
 // Attach returns a context for work on behalf of s, and a function that must be called when the work
@@ -64,6 +73,11 @@ func (st *Streams) Attach(ctx context.Context, s Session, still func(Session) bo
 		st.all[s.Key] = map[*stream]struct{}{}
 	}
 	st.all[s.Key][one] = struct{}{}
+	// A revocation that was heard after the request was judged found no stream to tell. Whoever holds a
+	// stolen token could open streams until one falls into that gap, and keep it for an hour.
+	if now := time.Now(); now.Sub(st.heard[s.Key]) < lateBy || now.Sub(st.every) < lateBy {
+		st.wake(one)
+	}
 	st.mu.Unlock()
 	return one.ctx, func() { st.detach(one) }
 }
@@ -83,15 +97,26 @@ func (st *Streams) detach(one *stream) {
 func (st *Streams) Heard(k Key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.note(k, time.Now())
 	for one := range st.all[k] {
 		st.wake(one)
 	}
+}
+
+// note remembers what was heard for a request that is being judged.
+func (st *Streams) note(k Key, now time.Time) {
+	if now.Sub(st.swept) >= lateBy {
+		maps.DeleteFunc(st.heard, func(_ Key, at time.Time) bool { return now.Sub(at) >= lateBy })
+		st.swept = now
+	}
+	st.heard[k] = now
 }
 
 // HeardAll tells every stream: the feed lost its place, or the rules changed.
 func (st *Streams) HeardAll() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.every = time.Now()
 	for _, group := range st.all {
 		for one := range group {
 			st.wake(one)

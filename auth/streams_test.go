@@ -46,6 +46,23 @@ func TestStreams(t *testing.T) {
 		synctest.Wait()
 		is(t, "cut", revoked(ctx), true)
 	})
+	bubble("RULE-16/ended-while-judged", func(t *testing.T) {
+		// The request was let through, the session ended and that was heard, and only then came Attach.
+		for name, hear := range map[string]func(*auth.Streams, auth.Key){
+			"one": (*auth.Streams).Heard,
+			"all": func(st *auth.Streams, _ auth.Key) { st.HeardAll() },
+		} {
+			b := newBench(t)
+			_, s := b.open(t, alice)
+			streams := auth.NewStreams(b.store, grace)
+			end(t, b, s)
+			hear(streams, s.Key)
+			ctx, done := streams.Attach(t.Context(), s, allowed)
+			synctest.Wait()
+			is(t, name+": cut", revoked(ctx), true)
+			done()
+		}
+	})
 	bubble("RULE-16/other-session", func(t *testing.T) {
 		b, streams, s, ctx := start(t, allowed)
 		end(t, b, s)
