@@ -88,15 +88,21 @@ func (l *Login) begin(w http.ResponseWriter, r *http.Request, next, prompt strin
 
 // elsewhere sends a login that starts on an app's host to the public host, where its cookies live.
 func (l *Login) elsewhere(w http.ResponseWriter, r *http.Request, host, next string) error {
-	if strings.HasPrefix(next, "/") {
-		next = l.Next.Clean(l.Site.Public.Scheme + "://" + host + next)
-	}
+	next = l.onHost(host, next)
 	address := l.Site.Login(next)
 	if r.URL.Query().Get("prompt") == chooseAccount {
 		address = l.Site.OtherAccount(next)
 	}
 	web.Redirect(w, r, http.StatusSeeOther, address)
 	return nil
+}
+
+// onHost is a cleaned address, absolute if it is one on another host than the public one.
+func (l *Login) onHost(host, next string) string {
+	if host != l.Site.host() && strings.HasPrefix(next, "/") {
+		return l.Next.Clean(l.Site.Public.Scheme + "://" + host + next)
+	}
+	return next
 }
 
 // Callback answers GET /callback, to which the provider sends the browser back.

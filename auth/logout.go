@@ -67,14 +67,14 @@ func (l *Logout) End(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", "GET, POST")
 		return web.Fail(http.StatusMethodNotAllowed, "Signing out takes a POST request.", nil)
 	}
-	if err := l.sameOrigin(r); err != nil {
-		return &web.Error{
-			Status: http.StatusForbidden, Title: "You are still signed in",
-			Text:  "Another site asked to sign you out. If you want that, do it here.",
-			Links: []web.Link{{Name: "Sign out", Rel: "logout", Href: l.site.Logout()}},
-			Event: "logout_cross_site", Cause: err,
-		}
+	if err := l.ownPage(r); err != nil {
+		return err
 	}
+	return l.end(w, r, l.site.Prefix+"/logout")
+}
+
+// end ends the sessions that a request carries, and sends the browser to next, which is clean.
+func (l *Logout) end(w http.ResponseWriter, r *http.Request, next string) error {
 	if s, err := l.gate.Who(r.Context(), r.Header); err == nil {
 		note(r, s) // for the record only; whether End works is what counts
 	}
@@ -91,8 +91,22 @@ func (l *Logout) End(w http.ResponseWriter, r *http.Request) error {
 	// sits there next (LO-02). The app's pages are private, but not all of them say no-store.
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	web.RecordOf(r.Context()).Outcome.Event = "logout"
-	web.Redirect(w, r, http.StatusSeeOther, l.site.Prefix+"/logout")
+	web.Redirect(w, r, http.StatusSeeOther, next)
 	return nil
+}
+
+// ownPage refuses to sign out at the request of another site's page.
+func (l *Logout) ownPage(r *http.Request) error {
+	err := l.sameOrigin(r)
+	if err == nil {
+		return nil
+	}
+	return &web.Error{
+		Status: http.StatusForbidden, Title: "You are still signed in",
+		Text:  "Another site asked to sign you out. If you want that, do it here.",
+		Links: []web.Link{{Name: "Sign out", Rel: "logout", Href: l.site.Logout()}},
+		Event: "logout_cross_site", Cause: err,
+	}
 }
 
 // sameOrigin refuses what a page of another origin sends. The host it is compared with is the one

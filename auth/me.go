@@ -34,18 +34,13 @@ func (l *Logout) Me(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, ErrTwoUsers):
 		return l.cookies.Clash(w, r)
 	case errors.Is(err, ErrNoSession):
-		return &web.Error{
-			Status: http.StatusUnauthorized, Title: "Nobody is signed in",
-			Text:  "Nobody is signed in here in this browser.",
-			Links: []web.Link{{Name: "Sign in", Rel: "login", Href: l.site.Login("")}},
-			Cause: err,
-		}
+		return nobody(l.site, err)
 	case err != nil:
 		return web.Unavailable(err)
 	}
 	note(r, s)
 	if !web.WantsHTML(r) {
-		return l.describe(w, r, s)
+		return l.describe(w, s)
 	}
 	web.Draw(w, r, web.Page{
 		Title:   "You are signed in",
@@ -71,15 +66,29 @@ func facts(s Session) []web.Fact {
 
 func minute(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
-func (l *Logout) describe(w http.ResponseWriter, r *http.Request, s Session) error {
+func (l *Logout) describe(w http.ResponseWriter, s Session) error {
 	roles := s.User.Roles
 	if roles == nil {
 		roles = []string{} // a list, whoever it is
 	}
-	body, err := json.Marshal(me{
+	return sendJSON(w, me{
 		Email: s.User.Email, Name: s.User.Name, Picture: s.User.Picture, Roles: roles,
 		Session: s.ID, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, EndsAt: s.EndsAt, Logout: l.site.Logout(),
 	})
+}
+
+// nobody is the answer where somebody has to be signed in.
+func nobody(site Site, cause error) error {
+	return &web.Error{
+		Status: http.StatusUnauthorized, Title: "Nobody is signed in",
+		Text:  "Nobody is signed in here in this browser.",
+		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: site.Login("")}},
+		Cause: cause,
+	}
+}
+
+func sendJSON(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}

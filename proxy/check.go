@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -59,10 +60,15 @@ func Dialects() []string {
 // NewChecks makes the endpoints of the dialects that are named, over p's table and sessions. The
 // limits are those of whatever may be asked about. An unknown dialect is an error.
 func NewChecks(p *Proxy, limits web.Limits, served []string) (*Checks, error) {
-	c := &Checks{proxy: p, limits: limits, dialects: map[string]dialect{}, guarded: p.parts.Identity.ours}
+	c := &Checks{proxy: p, limits: limits, dialects: map[string]dialect{}, guarded: maps.Clone(p.parts.Identity.ours)}
 	for _, d := range dialects {
 		if contains(served, d.name) {
 			c.dialects[d.name] = d
+		}
+	}
+	if _, ok := c.dialects[Compat]; ok {
+		for name := range compatHeaders {
+			c.guarded[fold(name)] = true
 		}
 	}
 	for _, name := range served {
@@ -82,9 +88,16 @@ func (c *Checks) Asked(r *http.Request) bool {
 
 // find tells the dialect of a target, and what follows the endpoint's path.
 func (c *Checks) find(target string) (d dialect, rest string, ok bool) {
-	rest, ok = strings.CutPrefix(target, c.proxy.parts.Site.Prefix+"/check/")
+	rest, ok = strings.CutPrefix(target, c.proxy.parts.Site.Prefix)
 	if !ok {
-		return c.findCompat(target)
+		return dialect{}, "", false
+	}
+	if query, found := strings.CutPrefix(rest, "/auth"); found && (query == "" || query[0] == '?') {
+		d, ok = c.dialects[Compat]
+		return d, query, ok
+	}
+	if rest, ok = strings.CutPrefix(rest, "/check/"); !ok {
+		return dialect{}, "", false
 	}
 	name := rest
 	if at := strings.IndexAny(rest, "/?"); at >= 0 {
@@ -182,7 +195,7 @@ func (c *Checks) decide(r *http.Request, ask Ask, need demands) (Decision, error
 // own reports whether every reading of a path lies under our own endpoints.
 func (c *Checks) own(ask Ask) bool {
 	for _, reading := range ask.readings {
-		if !c.proxy.ours(reading) {
+		if !within(reading, c.proxy.parts.Site.Prefix) {
 			return false
 		}
 	}

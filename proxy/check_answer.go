@@ -52,7 +52,9 @@ func leftCookies(h http.Header) string {
 func (c *Checks) turnAway(w http.ResponseWriter, r *http.Request, ask Ask, decision Decision, d dialect) error {
 	share(w, ask, decision.Route)
 	asked := r.WithContext(r.Context())
-	asked.Method = ask.Method
+	if ask.Method != "" {
+		asked.Method = ask.Method
+	}
 	if !d.narrow && decision.Verdict == SignInFirst && retrieval(ask.Method) && navigation(asked) {
 		web.Redirect(w, r, http.StatusFound, c.proxy.parts.Site.Login(c.proxy.back(asked, ask)))
 		return nil

@@ -13,21 +13,9 @@ import (
 
 // Drop-in mode: the endpoint that configurations written for oauth2-proxy ask. What differs from the
 // dialects of our own is how little such a configuration says: often no method, sometimes no address.
-const (
-	// Compat is the name of the drop-in mode, and of its dialect.
-	Compat = "oauth2-proxy"
-	// CompatPrefix is where that program has its endpoints.
-	CompatPrefix = "/oauth2"
-)
 
-func (c *Checks) findCompat(target string) (d dialect, rest string, ok bool) {
-	rest, found := strings.CutPrefix(target, CompatPrefix+"/auth")
-	if !found || rest != "" && rest[0] != '?' {
-		return dialect{}, "", false
-	}
-	d, ok = c.dialects[Compat]
-	return d, rest, ok
-}
+// Compat is the name of the drop-in mode, and of its dialect. Its endpoint is {prefix}/auth.
+const Compat = "oauth2-proxy"
 
 // compatSubject reads what is told of a request, as far as the peer may tell it. Without an address
 // nobody can say which route it belongs to: then any signed-in user may, and nothing is public
@@ -167,12 +155,14 @@ func compatDemands(query string) (demands, error) {
 	return d, nil
 }
 
-// declareCompat sets what oauth2-proxy sets with --set-xauthrequest.
+// compatHeaders are what oauth2-proxy sets with --set-xauthrequest.
+var compatHeaders = map[string]string{
+	"X-Auth-Request-User": "user", "X-Auth-Request-Email": "email",
+	"X-Auth-Request-Groups": "groups", "X-Auth-Request-Preferred-Username": "preferred_username",
+}
+
 func declareCompat(h http.Header, u auth.User) {
-	for name, value := range map[string]string{
-		"X-Auth-Request-User": "user", "X-Auth-Request-Email": "email",
-		"X-Auth-Request-Groups": "groups", "X-Auth-Request-Preferred-Username": "preferred_username",
-	} {
+	for name, value := range compatHeaders {
 		h[name] = []string{printable(claims[value](u))}
 	}
 }

@@ -56,7 +56,6 @@ type Parts struct {
 	Latest      *atomic.Pointer[Table] // the table of this moment, by which what is running is judged again; nil: Table
 	Own         http.Handler           // our endpoints, under Site.Prefix
 	ReturnHosts []string               // hosts without routes on which our endpoints answer; .corp.test means its subdomains
-	Compat      string                 // a second prefix of Own's, such as CompatPrefix; empty: none
 }
 
 // Proxy judges requests and carries the allowed ones on. It is safe for concurrent use.
@@ -84,7 +83,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	if !p.known(ask.Host) {
 		return refuse(w, notFound("No such site here."))
 	}
-	if p.ours(ask.Path) {
+	if within(ask.Path, p.parts.Site.Prefix) {
 		return p.own(w, r, ask)
 	}
 	d, err := p.decide(r.Context(), p.parts.Table, ask, func(ctx context.Context) (auth.Session, error) {
@@ -122,19 +121,14 @@ func (p *Proxy) publicHost() string {
 	return host
 }
 
-// ours reports whether a path belongs to our own endpoints.
-func (p *Proxy) ours(path string) bool {
-	return within(path, p.parts.Site.Prefix) || p.parts.Compat != "" && within(path, p.parts.Compat)
-}
-
 // everywhere are the endpoints of ours that answer on every known host. Pages about sessions, users
 // and files live on the public host alone, where no app can run a script.
-var everywhere = []string{"/login", "/callback", "/logout", "/me"}
+var everywhere = []string{"/login", "/callback", "/logout", "/me", "/start", "/sign_in", "/sign_out", "/userinfo"}
 
 // own hands a request to our own endpoints.
 func (p *Proxy) own(w http.ResponseWriter, r *http.Request, ask Ask) error {
-	rest, native := strings.CutPrefix(ask.Path, p.parts.Site.Prefix)
-	open := ask.Host == p.publicHost() || !native
+	rest := strings.TrimPrefix(ask.Path, p.parts.Site.Prefix)
+	open := ask.Host == p.publicHost()
 	for _, path := range everywhere {
 		open = open || within(rest, path)
 	}
@@ -159,8 +153,7 @@ type Decision struct {
 // route that the path may mean is public. An error is the answer to an Ask that has no route.
 func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
 	for _, reading := range ask.readings {
-		lower := strings.ToLower(reading)
-		if within(lower, strings.ToLower(p.parts.Site.Prefix)) || p.parts.Compat != "" && within(lower, p.parts.Compat) {
+		if within(strings.ToLower(reading), strings.ToLower(p.parts.Site.Prefix)) {
 			return Decision{}, notFound("No such page here.")
 		}
 	}

@@ -35,6 +35,7 @@ func Load(src Source) (Config, error) {
 	for _, f := range faults {
 		blamed[f.Key] = true
 	}
+	cfg.settlePrefix()
 	judged, warnings := cfg.Validate()
 	for _, f := range judged {
 		if !blamed[f.Key] { // what could not be read is not judged as well

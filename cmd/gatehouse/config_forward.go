@@ -19,12 +19,13 @@ func (c *Config) dialects() []string {
 	return append(slices.Clone(c.ForwardAuth), c.Compat)
 }
 
-// compatPrefix is the second prefix of our own endpoints, or empty.
-func (c *Config) compatPrefix() string {
-	if c.Compat == "" {
-		return ""
+// settlePrefix moves our own endpoints to where configurations written for oauth2-proxy look for
+// them, unless they were given a place: everything of ours is then behind the one location that such
+// a configuration passes on, and the redirect URI is the one that is registered already.
+func (c *Config) settlePrefix() {
+	if c.Compat == proxy.Compat && c.Server.Prefix == Defaults().Server.Prefix {
+		c.Server.Prefix = "/oauth2"
 	}
-	return proxy.CompatPrefix
 }
 
 // askWords are the claims that a proxy needs to ask about requests, as trusted_proxies has them.

@@ -175,7 +175,7 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 	}
 	p := proxy.New(proxy.Parts{
 		Gate: g.gate, Streams: g.streams, Cookies: g.cookies, Site: cfg.site(), Identity: identity,
-		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts, Compat: cfg.compatPrefix(),
+		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts,
 	})
 	checks, err := proxy.NewChecks(p, headLimits, cfg.dialects())
 	if err != nil {
@@ -249,6 +249,13 @@ func (g *gateway) own(cfg Config) (http.Handler, error) {
 	m.Handle(site.Prefix+"/me", web.Handler(logout.Me))
 	m.Handle(site.Prefix+"/", web.Handler(logout.Me))
 	m.Handle(site.Prefix, web.Handler(logout.Me))
+	if cfg.Compat != "" {
+		compat := auth.NewCompat(login, logout)
+		m.Handle(site.Prefix+"/start", web.Handler(compat.Start))
+		m.Handle(site.Prefix+"/sign_in", web.Handler(compat.SignIn))
+		m.Handle(site.Prefix+"/sign_out", web.Handler(compat.SignOut))
+		m.Handle(site.Prefix+"/userinfo", web.Handler(compat.UserInfo))
+	}
 	m.NotFoundHandler = web.Handler(func(http.ResponseWriter, *http.Request) error {
 		return web.Fail(http.StatusNotFound, "There is no such page here.", nil)
 	})
