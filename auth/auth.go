@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -47,7 +48,13 @@ type User struct {
 	Email   string // canonical: ASCII letters lower-cased
 	Name    string // as the provider gave it; anybody's choice, so never an identifier
 	Picture string
-	Roles   []string // match [a-z0-9._:-]+
+	Roles   []string // each a ValidRole
+}
+
+// ValidRole reports whether a role may have a name: one or more of a-z, 0-9 and . _ : - alone. Roles
+// stand in a header, joined by commas.
+func ValidRole(name string) bool {
+	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._:-") == ""
 }
 
 // Session is who is in: one browser, signed in once.

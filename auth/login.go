@@ -53,7 +53,7 @@ func (l *Login) Start(w http.ResponseWriter, r *http.Request) error {
 	}
 	// A frame, a prefetch or a script starts nothing: its user would not see what it leads to, and
 	// each attempt costs the browser a cookie (RULE-11, CK-04).
-	if r.Method == http.MethodHead || !navigates(r) {
+	if r.Method == http.MethodHead || !Navigates(r) {
 		return l.again(http.StatusUnauthorized, "", next, "Please sign in. This has to happen in a window of its own.", nil)
 	}
 	prompt := ""

@@ -2,14 +2,18 @@ package auth
 
 import (
 	"net/http"
-	"strings"
+
+	"github.com/gatehouse-auth/gatehouse/web"
 )
 
-// navigates reports whether a request is a browser's way to a page that its user will see: only such
-// a request may be answered with a trip to the provider. Everything else wants an answer for a
-// program. Browsers that send Sec-Fetch (over https and to localhost) say it themselves; otherwise
-// the rest of the headers has to tell.
-func navigates(r *http.Request) bool {
+// Navigates reports whether a request is a person going somewhere in a window of their own: only such
+// a request may be answered with a trip to the provider. A frame, a prefetch or a script wants an
+// answer for a program; it would only start a login that nobody sees (PX-01, RULE-11).
+//
+// Browsers say so themselves in Sec-Fetch headers, which no script can set. Over plain http, and from
+// old browsers, there are none; then whatever asks for a page with GET or HEAD is one. A client that
+// accepts anything, such as curl, is not.
+func Navigates(r *http.Request) bool {
 	h := r.Header
 	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
 		if h.Get(name) != "" { // prefetch or prerender: nobody may ever see it
@@ -19,9 +23,6 @@ func navigates(r *http.Request) bool {
 	if mode := h.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	return strings.Contains(strings.ToLower(h.Get("Accept")), "text/html") &&
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && web.WantsHTML(r) &&
 		h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
 }

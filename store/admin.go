@@ -144,16 +144,10 @@ func (s *SQL) alter(ctx context.Context, what, email string, set func(*bun.Updat
 	return nil
 }
 
-// checkRoles refuses names that could not stand in a header or a list: they match [a-z0-9._:-]+.
 func checkRoles(roles []string) error {
 	for _, role := range roles {
-		for _, r := range role {
-			if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != ':' && r != '-' {
-				return fmt.Errorf("role %q: only a-z, 0-9 and . _ : - may stand in a role", role)
-			}
-		}
-		if role == "" {
-			return errors.New("a role has no name")
+		if !auth.ValidRole(role) {
+			return fmt.Errorf("role %q: only a-z, 0-9 and . _ : - may stand in a role", role)
 		}
 	}
 	return nil

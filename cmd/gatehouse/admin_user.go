@@ -245,7 +245,7 @@ func (a *app) userRole() *cobra.Command {
 
 func checkRoles(roles []string) error {
 	for _, role := range roles {
-		if !roleName.MatchString(role) {
+		if !auth.ValidRole(role) {
 			return fmt.Errorf("%q is not a role: lower-case letters, digits and ._:- (%w)", role, errUsage)
 		}
 	}
@@ -258,20 +258,18 @@ func emailFirst(args cobra.PositionalArgs) cobra.PositionalArgs {
 		if err := args(cmd, given); err != nil {
 			return err
 		}
-		if !validEmail(given[0]) {
+		if _, err := auth.CanonicalEmail(given[0]); err != nil {
 			return fmt.Errorf("%q is not an e-mail", given[0])
 		}
 		return nil
 	}
 }
 
-// canonicalEmail folds ASCII letters alone, as Users.SignIn does: other folding would make one
-// address of two.
+// canonicalEmail is an e-mail as the rows of users have it. One that is none stays as it is, for its
+// fault to show it.
 func canonicalEmail(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
+	if canonical, err := auth.CanonicalEmail(s); err == nil {
+		return canonical
+	}
+	return s
 }

@@ -1,12 +1,6 @@
 package main
 
-import (
-	"regexp"
-	"strings"
-)
-
-// roleName is what a role is called: it stands in a header, joined with others by commas.
-var roleName = regexp.MustCompile(`^[a-z0-9._:-]+$`)
+import "github.com/gatehouse-auth/gatehouse/auth"
 
 // allow refuses an empty list: whoever writes one means nobody or everybody, and we do not guess.
 func (j *judge) allow(key string, r RouteConfig) {
@@ -27,22 +21,16 @@ func (j *judge) allow(key string, r RouteConfig) {
 		}
 	}
 	for _, role := range a.Roles {
-		if !roleName.MatchString(role) {
+		if !auth.ValidRole(role) {
 			j.bad(key+".roles", role, "not a role", "lower-case letters, digits and ._:-")
 		}
 	}
 	for _, email := range a.Emails {
-		if !validEmail(email) {
+		if _, err := auth.CanonicalEmail(email); err != nil {
 			j.bad(key+".emails", email, "not an e-mail", "write ann@example.com")
 		}
 	}
 	for _, domain := range a.Domains {
 		j.mailDomain(key+".domains", domain)
 	}
-}
-
-// validEmail is loose: the provider decides what an address is, we only refuse what cannot be one.
-func validEmail(s string) bool {
-	name, domain, ok := strings.Cut(s, "@")
-	return ok && name != "" && domain != "" && !strings.ContainsAny(s, " \t,<>*") && !strings.Contains(domain, "@") && printable(s) == s
 }

@@ -129,16 +129,16 @@ func (r RouteConfig) route(scheme string, next http.Handler) proxy.Route {
 		Next:           next,
 	}
 	if r.Allow != nil {
-		route.Allow = proxy.Allow{Roles: r.Allow.Roles, Emails: folded(r.Allow.Emails), Domains: folded(r.Allow.Domains)}
+		route.Allow = proxy.Allow{Roles: r.Allow.Roles, Emails: each(r.Allow.Emails, canonicalEmail), Domains: each(r.Allow.Domains, strings.ToLower)}
 	}
 	return route
 }
 
-// folded is a list in the case that users' e-mails have. No list stays no list.
-func folded(list []string) []string {
+// each is a list with every item brought into its canonical form. No list stays no list.
+func each(list []string, canonical func(string) string) []string {
 	list = slices.Clone(list)
 	for i := range list {
-		list[i] = canonicalEmail(list[i])
+		list[i] = canonical(list[i])
 	}
 	return list
 }
