@@ -97,6 +97,18 @@ func (p *Provider) Discover(ctx context.Context) error {
 	return err
 }
 
+// Ping asks the provider for its addresses anew, and so tells whether it answers now. What was found
+// before stays.
+func (p *Provider) Ping(ctx context.Context) error {
+	if p.found.Load() == nil {
+		return p.Discover(ctx)
+	}
+	if _, err := p.discover(oidc.ClientContext(ctx, p.client)); err != nil {
+		return fmt.Errorf("ask provider: %w", brief(ctx, err))
+	}
+	return nil
+}
+
 func (p *Provider) endpoints(ctx context.Context) (*endpoints, error) {
 	if e := p.found.Load(); e != nil {
 		return e, nil

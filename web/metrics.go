@@ -28,6 +28,7 @@ type Metrics struct {
 	logins   *prometheus.CounterVec
 	lookups  *prometheus.CounterVec
 	stores   *prometheus.HistogramVec
+	parts    *prometheus.GaugeVec
 }
 
 var (
@@ -58,11 +59,15 @@ func NewMetrics(build Build) *Metrics {
 			"Time until an upstream's response headers, by the configured route.",
 			requestSeconds, "route"),
 		logins: counter("gatehouse_logins_total",
-			"Sign-ins that came back from the provider, by result.", "result"),
+			"Sign-ins that came back from the provider, by result: login, or the event that the log has for the refusal.", "result"),
 		lookups: counter("gatehouse_session_lookups_total",
-			"Session look-ups, by the tier that was asked (memory, redis, sql) and its result.", "tier", "result"),
+			"Session look-ups, by the tier that was asked (redis, database) and its result; error: it could not be asked.", "tier", "result"),
 		stores: histogram("gatehouse_store_operation_seconds",
 			"Time of one operation on a store, by store, operation and result.", storeSeconds, "store", "op", "result"),
+		parts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gatehouse_part_up",
+			Help: "Whether a part (database, redis, revocations, provider) could be asked when it was last looked at: 1 yes, 0 no.",
+		}, []string{"part"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
@@ -70,7 +75,7 @@ func NewMetrics(build Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "go": runtime.Version()},
 	})
 	info.Set(1)
-	m.registry.MustRegister(info, m.requests, m.duration, m.upstream, m.logins, m.lookups, m.stores,
+	m.registry.MustRegister(info, m.requests, m.duration, m.upstream, m.logins, m.lookups, m.stores, m.parts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -107,6 +112,16 @@ func (m *Metrics) Lookup(tier, result string) { m.lookups.WithLabelValues(tier, 
 // Store notes one operation on a store. The labels are of fixed sets of words.
 func (m *Metrics) Store(store, op, result string, d time.Duration) {
 	m.stores.WithLabelValues(store, op, result).Observe(d.Seconds())
+}
+
+// Part notes whether a part that we need could be asked: fault says why not. The name is of a fixed
+// set of words.
+func (m *Metrics) Part(name string, fault error) {
+	up := 1.0
+	if fault != nil {
+		up = 0
+	}
+	m.parts.WithLabelValues(name).Set(up)
 }
 
 // Handler serves the metrics to Prometheus.

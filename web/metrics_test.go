@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,7 +32,9 @@ func TestMetrics(t *testing.T) {
 	m.Request(&web.Record{Request: web.Request{Method: "GET"}, Outcome: web.Outcome{Status: web.StatusClientClosedRequest}})
 	m.Login("ok")
 	m.Lookup("redis", "miss")
-	m.Store("sql", "find", "ok", 3*time.Millisecond)
+	m.Store("database", "find", "ok", 3*time.Millisecond)
+	m.Part("redis", errors.New("refused"))
+	m.Part("database", nil)
 	got := scrape(t, m)
 	for _, line := range []string{
 		`gatehouse_requests_total{class="2xx",method="GET",route="app.test/",verdict="allow"} 1`,
@@ -43,7 +46,9 @@ func TestMetrics(t *testing.T) {
 		`gatehouse_upstream_duration_seconds_count{route="app.test/"} 1`,
 		`gatehouse_logins_total{result="ok"} 1`,
 		`gatehouse_session_lookups_total{result="miss",tier="redis"} 1`,
-		`gatehouse_store_operation_seconds_count{op="find",result="ok",store="sql"} 1`,
+		`gatehouse_store_operation_seconds_count{op="find",result="ok",store="database"} 1`,
+		`gatehouse_part_up{part="redis"} 0`,
+		`gatehouse_part_up{part="database"} 1`,
 		`revision="abc",version="v1.2.3"} 1`,
 		"go_goroutines ", "process_open_fds ",
 	} {
@@ -60,8 +65,9 @@ func TestEveryMetricIsExplained(t *testing.T) {
 	m := web.NewMetrics(web.Build{})
 	m.Request(&web.Record{Whereto: web.Whereto{Latency: 1}})
 	m.Login("ok")
-	m.Lookup("sql", "hit")
-	m.Store("sql", "find", "ok", 1)
+	m.Lookup("database", "ok")
+	m.Store("database", "find", "ok", 1)
+	m.Part("database", nil)
 	names := 0
 	for line := range strings.Lines(scrape(t, m)) {
 		if help, ok := strings.CutPrefix(line, "# HELP gatehouse_"); ok {
@@ -71,7 +77,7 @@ func TestEveryMetricIsExplained(t *testing.T) {
 			}
 		}
 	}
-	if names != 7 {
+	if names != 8 {
 		t.Errorf("%d metrics", names)
 	}
 }

@@ -30,8 +30,9 @@ func (p phase) String() string {
 
 // probe looks at one part: the database, Redis, the provider.
 type probe struct {
-	name string
-	look func(context.Context) error
+	name    string
+	without string // what becomes of people while it cannot be asked, for whoever reads the log at night
+	look    func(context.Context) error
 }
 
 // health answers the probes of the admin listener. It changes nothing and names no user.
@@ -42,11 +43,14 @@ type health struct {
 
 // newHealth looks at the stores and the provider.
 func newHealth(s *stores, provider *auth.Provider) *health {
-	h := &health{probes: []probe{{"database", s.sql.Ping}}}
+	database := probe{"database", "nobody can sign in or out; who is not in a cache gets 503", s.sql.Ping}
+	h := &health{probes: []probe{database}}
 	if s.redis != nil {
-		h.probes = append(h.probes, probe{"redis", s.redis.Ping}, probe{"revocations", s.vouches})
+		h.probes = append(h.probes,
+			probe{"redis", "the database answers every look-up", s.redis.Ping},
+			probe{"revocations", "redis is not believed; the database answers every look-up", s.vouches})
 	}
-	h.probes = append(h.probes, probe{"provider", provider.Discover})
+	h.probes = append(h.probes, probe{"provider", "nobody can sign in; who is in stays so", sparing(provider.Ping)})
 	return h
 }
 
@@ -84,21 +88,26 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// degraded looks at every part at once and returns the names of those that do not answer.
+// degraded returns the names of the parts that do not answer.
 func (h *health) degraded(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
-	failed := make([]bool, len(h.probes))
-	var all sync.WaitGroup
-	for i, p := range h.probes {
-		all.Go(func() { failed[i] = p.look(ctx) != nil })
-	}
-	all.Wait()
 	names := []string{}
-	for i, p := range h.probes {
-		if failed[i] {
-			names = append(names, p.name)
+	for i, err := range h.look(ctx) {
+		if err != nil {
+			names = append(names, h.probes[i].name)
 		}
 	}
 	return names
+}
+
+// look looks at every part at once, and returns what is wrong with each, in the order of the probes.
+func (h *health) look(ctx context.Context) []error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	faults := make([]error, len(h.probes))
+	var all sync.WaitGroup
+	for i, p := range h.probes {
+		all.Go(func() { faults[i] = p.look(ctx) })
+	}
+	all.Wait()
+	return faults
 }

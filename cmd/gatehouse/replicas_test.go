@@ -219,6 +219,15 @@ func TestOutages(t *testing.T) {
 		all(t, 20, http.StatusOK)
 		loginAndOut(t)
 	})
+	t.Run("the log tells of each outage once", func(t *testing.T) {
+		for _, part := range []string{"redis", "database"} {
+			is := func(text string) int { return strings.Count(r.log.String(), text+`","part":"`+part+`"`) }
+			r.eventually(part+" went and came back", func() bool { return is("cannot be asked") > 0 && is("cannot be asked") == is("can be asked again") })
+			if n := is("cannot be asked"); n > 12 { // eight outages at most, and a moment of doubt after some
+				t.Errorf("%d lines for %s", n, part)
+			}
+		}
+	})
 	for _, secret := range []string{strings.TrimPrefix(cookie, "gate="), pg.URL} {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("RULE-29: the log holds %q", secret)

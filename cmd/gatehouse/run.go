@@ -36,13 +36,14 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	}
 	all.Go(func() error { return g.stores.run(ctx, cfg.Session.TTL) })
 	all.Go(func() error { g.watch(ctx, load); return nil })
-	all.Go(func() error { g.greet(ctx, public[0]); return nil })
+	all.Go(func() error { newOutages(g.log, g.metrics.Part).watch(ctx, g.health); return nil })
 	all.Go(func() error {
 		<-ctx.Done()
 		g.stop(cfg, public, admin)
 		return errStopped
 	})
 	g.health.enter(serving)
+	g.log.Info("serving", "listen", public[0].listener.Addr().String(), "public_url", cfg.Server.PublicURL, "version", build().Version)
 	if err := all.Wait(); !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -91,15 +92,6 @@ func (g *gateway) admin() http.Handler {
 	m.HandleFunc("GET /readyz", g.health.ready)
 	m.Handle("GET /metrics", g.metrics.Handler())
 	return m
-}
-
-// greet says that requests are served, and whether the provider answers: it may be down at start, and
-// whoever reads the log should not learn of it from the first login.
-func (g *gateway) greet(ctx context.Context, public *server) {
-	g.log.Info("serving", "listen", public.listener.Addr().String(), "public_url", g.front.Load().cfg.Server.PublicURL)
-	if err := g.provider.Discover(ctx); err != nil && ctx.Err() == nil {
-		g.log.Warn("the provider cannot be asked: nobody can sign in until it answers", "issuer", g.front.Load().cfg.Login.Issuer, "error", err)
-	}
 }
 
 // stop drains the public listeners first; probes are answered to the end.

@@ -77,8 +77,11 @@ func TestAdminListener(t *testing.T) {
 	if resp, body := r.browser().navigate(r.public + "/"); resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, "<html") {
 		t.Errorf("a login with the provider down: %s, want 502 and a page", resp.Status)
 	}
+	r.eventually("the log names the provider", func() bool {
+		return strings.Contains(r.log.String(), `"msg":"cannot be asked","part":"provider","meanwhile":"nobody can sign in`)
+	})
 	status, body = r.get(r.admin + "/metrics")
-	for _, name := range []string{"gatehouse_requests_total", "gatehouse_build_info", "gatehouse_store_operation_seconds"} {
+	for _, name := range []string{"gatehouse_requests_total", "gatehouse_build_info", "gatehouse_store_operation_seconds", `gatehouse_part_up{part="provider"} 0`, `gatehouse_part_up{part="database"} 1`} {
 		if status != http.StatusOK || !strings.Contains(body, name) {
 			t.Errorf("metrics: %d, no %s", status, name)
 		}
