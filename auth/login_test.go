@@ -639,6 +639,14 @@ func TestProviderLater(t *testing.T) {
 	calls := w.provider.Calls(standin.Discovery)
 	w.browser(t).signIn("/", alice)
 	is(t, "asked again", w.provider.Calls(standin.Discovery)-calls, 0)
+
+	// Ping asks again, and what was found before stays: a login does not need the discovery.
+	is(t, "Ping", w.client.Ping(t.Context()), error(nil))
+	w.provider.Answer(standin.Discovery, down)
+	if err := w.client.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("Ping: %v", err)
+	}
+	is(t, "Discover", w.client.Discover(t.Context()), error(nil))
 }
 
 func TestExchangeBounds(t *testing.T) {
