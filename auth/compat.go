@@ -77,7 +77,7 @@ func (c *Compat) UserInfo(w http.ResponseWriter, r *http.Request) error {
 		return web.Unavailable(err)
 	}
 	note(r, s)
-	return sendJSON(w, userInfo{s.User.Email, s.User.Email, s.User.Roles, s.User.Email})
+	return web.JSON(w, r, userInfo{s.User.Email, s.User.Email, s.User.Roles, s.User.Email})
 }
 
 // wanted is the query of our own login that asks for what a request to this mode asks: rd is next. A

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -40,7 +39,7 @@ func (l *Logout) Me(w http.ResponseWriter, r *http.Request) error {
 	}
 	note(r, s)
 	if !web.WantsHTML(r) {
-		return l.describe(w, s)
+		return l.describe(w, r, s)
 	}
 	web.Draw(w, r, web.Page{
 		Title:   "You are signed in",
@@ -66,12 +65,12 @@ func facts(s Session) []web.Fact {
 
 func minute(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
-func (l *Logout) describe(w http.ResponseWriter, s Session) error {
+func (l *Logout) describe(w http.ResponseWriter, r *http.Request, s Session) error {
 	roles := s.User.Roles
 	if roles == nil {
 		roles = []string{} // a list, whoever it is
 	}
-	return sendJSON(w, me{
+	return web.JSON(w, r, me{
 		Email: s.User.Email, Name: s.User.Name, Picture: s.User.Picture, Roles: roles,
 		Session: s.ID, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, EndsAt: s.EndsAt, Logout: l.site.Logout(),
 	})
@@ -85,16 +84,4 @@ func nobody(site Site, cause error) error {
 		Links: []web.Link{{Name: "Sign in", Rel: "login", Href: site.Login("")}},
 		Cause: cause,
 	}
-}
-
-func sendJSON(w http.ResponseWriter, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(append(body, '\n')) // the record notes a client that has gone
-	return nil
 }

@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -98,8 +100,7 @@ func seconds(d time.Duration) string {
 // Redirect sends the browser elsewhere, with a body that is empty in every case: net/http's own would
 // repeat the target. The target must have been judged safe by the caller.
 func Redirect(w http.ResponseWriter, r *http.Request, status int, target string) {
-	plain(w.Header())
-	unread(w.Header(), r)
+	prepare(w, r)
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Location", escapeTarget(target))
 	w.Header().Set("Content-Length", "0")
@@ -121,11 +122,30 @@ func escapeTarget(target string) string {
 	return string(out)
 }
 
-// plain sets what every answer of ours carries: it is for this client and this moment only (LO-02),
-// and is what its Content-Type says.
-func plain(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+// JSON answers a program with v, status 200.
+func JSON(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	prepare(w, r)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n')) // the record notes a client that has gone
+	return nil
+}
+
+// takeLimit is how long a client may take to receive an answer of ours.
+const takeLimit = 30 * time.Second
+
+// prepare sets what every answer of ours carries: it is for this client and this moment only (LO-02),
+// and is what its Content-Type says. And it is taken in time or not at all: over HTTP/2 a client may
+// ask two hundred times on a connection and make room for no answer, and each would hold a goroutine
+// for as long as the connection stands.
+func prepare(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	unread(w.Header(), r)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(takeLimit)) // not supported by test recorders only
 }
 
 // unread closes the connection of an HTTP/1 request with a body. Unless it is told to close, net/http

@@ -64,9 +64,8 @@ func Draw(w http.ResponseWriter, r *http.Request, p Page) {
 	if p.Status >= http.StatusBadRequest {
 		id = RecordOf(r.Context()).ID
 	}
+	prepare(w, r)
 	h := w.Header()
-	plain(h)
-	unread(h, r)
 	h.Add("Vary", "Accept")
 	h.Set("Content-Security-Policy", p.policy())
 	h.Set("Referrer-Policy", p.referrer())
