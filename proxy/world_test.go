@@ -59,7 +59,8 @@ type setup struct {
 	returns  []string
 	public   string
 	identity []proxy.IdentityHeader
-	name     string // alice's display name
+	name     string   // alice's display name
+	checks   []string // dialects of front proxies that may ask; nil: none
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -89,22 +90,39 @@ func newWorld(t *testing.T, s setup) *world {
 		Identity: must(proxy.NewIdentity(s.identity)), Table: table, Latest: &w.latest, ReturnHosts: s.returns,
 		Own: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { fmt.Fprintf(rw, "own %s", r.RequestURI) }),
 	})
-	w.serve(s.peers)
+	w.serve(s)
 	return w
 }
 
-func (w *world) serve(peers []web.TrustedPeer) {
-	recorder := web.Recorder{Peers: must(web.NewPeers(peers)), Observe: func(rec *web.Record) {
+// limits are those of every request, and of whatever is asked about.
+var limits = web.Limits{Target: 8 << 10, Head: 32 << 10}
+
+// handler is the gateway with checks beside the apps, as serve.go puts them together.
+func (w *world) handler(s setup) http.Handler {
+	recorder := web.Recorder{Peers: must(web.NewPeers(s.peers)), Observe: func(rec *web.Record) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.records = append(w.records, *rec)
 	}}
-	limits := web.Limits{Target: 8 << 10, Head: 32 << 10}
+	rest := recorder.Wrap(limits.Wrap(web.Handler(w.proxy.Serve)))
+	checks := must(proxy.NewChecks(w.proxy, limits, s.checks))
+	recorder.Peers = recorder.Peers.Silent()
+	answer := recorder.Wrap(web.Handler(checks.Serve))
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if checks.Asked(r) {
+			answer.ServeHTTP(rw, r)
+			return
+		}
+		rest.ServeHTTP(rw, r)
+	})
+}
+
+func (w *world) serve(s setup) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	w.server = &http.Server{
-		Handler:   recorder.Wrap(limits.Wrap(web.Handler(w.proxy.Serve))),
+		Handler:   w.handler(s),
 		Protocols: protocols, ReadHeaderTimeout: hang, MaxHeaderBytes: limits.MaxHeaderBytes(),
 	}
 	listener := listen(w.t)
