@@ -125,13 +125,14 @@ func (f *flow) cut() {
 }
 
 // finish ends an exchange: what net/http still has to flush, and what is left of a request's body,
-// has a last deadline. net/http sets its own before the next request.
+// has a last deadline. net/http sets its own before the next request. Over HTTP/2 a client that makes
+// no room for its answers would otherwise hold a goroutine for each, as long as it stays connected.
 func (f *flow) finish() {
 	f.in.close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done = true
-	if f.r.ProtoMajor == 1 && f.tunnel == nil && f.r.Context().Err() == nil {
+	if f.tunnel == nil && f.r.Context().Err() == nil {
 		_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
 	}
 }

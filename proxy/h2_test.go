@@ -62,14 +62,7 @@ func (w *world) h2raw(t *testing.T, method string, fields ...string) string {
 	framer := http2.NewFramer(conn, conn)
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = framer.WriteSettings()
-	cookie, _ := w.signIn(w.alice)
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	all := append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", "/", "cookie", cookie}, fields...)
-	for i := 0; i < len(all); i += 2 {
-		_ = encoder.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]})
-	}
-	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.block(method, fields...), EndStream: true, EndHeaders: true})
 	for {
 		frame, err := framer.ReadFrame()
 		if err != nil {
@@ -82,4 +75,16 @@ func (w *world) h2raw(t *testing.T, method string, fields ...string) string {
 			return "reset"
 		}
 	}
+}
+
+// block is the head of a signed-in request as HTTP/2 sends it.
+func (w *world) block(method string, fields ...string) []byte {
+	cookie, _ := w.signIn(w.alice)
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	all := append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", "/", "cookie", cookie}, fields...)
+	for i := 0; i < len(all); i += 2 {
+		_ = encoder.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]})
+	}
+	return block.Bytes()
 }

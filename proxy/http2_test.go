@@ -7,6 +7,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/gatehouse-auth/gatehouse/proxy"
 )
@@ -134,4 +137,27 @@ func TestContradictionsOverHTTP2(t *testing.T) {
 	if n := len(up.heard()); n != 1 {
 		t.Errorf("the app got %d requests, want the good one", n)
 	}
+}
+
+// A client that makes no room for an answer, however small, has its stream reset.
+func TestUntakenOverHTTP2(t *testing.T) {
+	up := newApp(t, nil).upstream(proxy.Target{Stall: 300 * time.Millisecond})
+	w := newWorld(t, setup{routes: routes(up)})
+	t.Run("PX-09/untaken", func(t *testing.T) {
+		conn := w.dial()
+		defer conn.Close()
+		_, _ = io.WriteString(conn, http2.ClientPreface)
+		framer := http2.NewFramer(conn, conn)
+		_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.block(http.MethodGet), EndStream: true, EndHeaders: true})
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, reset := frame.(*http2.RSTStreamFrame); reset {
+				return
+			}
+		}
+	})
 }
