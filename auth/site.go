@@ -48,26 +48,22 @@ func (s Site) at(path, next string) string {
 }
 
 // host is the public host in the form of hostOf.
-func (s Site) host() string { return canonicalHost(s.Public.Scheme, s.Public.Host) }
+func (s Site) host() string { return canonicalHost(s.Public.Host, s.Public.Scheme) }
 
-// hostOf is the host that the browser asked for, as far as the peer may say it: lower-case, without
-// the default port and a trailing dot.
+// hostOf is the host that the browser asked for, as far as the peer may say it, in canonical form.
 func hostOf(r *http.Request) string {
 	peer := web.PeerOf(r.Context())
 	if peer.Host == "" { // no Recorder around us
-		return canonicalHost("http", r.Host)
+		return canonicalHost(r.Host, "http")
 	}
-	return canonicalHost(peer.Scheme, peer.Host)
+	return canonicalHost(peer.Host, peer.Scheme)
 }
 
-func canonicalHost(scheme, host string) string {
-	u := url.URL{Scheme: scheme, Host: strings.ToLower(host)}
-	name := strings.TrimSuffix(u.Hostname(), ".")
-	if strings.Contains(name, ":") {
-		name = "[" + name + "]"
+// canonicalHost is a host as web.CanonicalHost spells it. One that is none stays as it is, and then
+// equals none of ours.
+func canonicalHost(host, scheme string) string {
+	if canonical, err := web.CanonicalHost(host, scheme); err == nil {
+		return canonical
 	}
-	if p := port(&u); p != "" {
-		return name + ":" + p
-	}
-	return name
+	return host
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/web"
@@ -13,7 +14,7 @@ import (
 // it returns, or answers by itself and returns nil.
 func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
 	share(w, ask, d.Route)
-	going := d.Verdict == SignInFirst && navigation(r)
+	going := d.Verdict == SignInFirst && auth.Navigates(r)
 	// A cookie goes only if it is certainly dead, and only where a person is looking: the answer to
 	// a background request could overtake a login in another tab and clear its new cookie. Those of
 	// two users go at once, for with both nobody gets anywhere (RULE-07).
@@ -102,7 +103,7 @@ func share(w http.ResponseWriter, ask Ask, route *Route) {
 	}
 	h := w.Header()
 	h.Add("Vary", "Origin")
-	if contains(route.Origins, ask.Origin) {
+	if slices.Contains(route.Origins, ask.Origin) {
 		h.Set("Access-Control-Allow-Origin", ask.Origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
 	}

@@ -19,7 +19,7 @@ type Ask struct {
 	Method string
 	Wanted string // the method that a CORS preflight asks about; empty for any other request
 	Scheme string // http or https, at the client's end
-	Host   string // canonical, see CanonicalHost
+	Host   string // canonical, see web.CanonicalHost
 	Path   string // as sent; begins with a slash
 	Query  string // as sent, with its question mark; empty if there is none
 	Origin string // the page across origins that made the request; empty if none did
@@ -36,7 +36,7 @@ func (p *Proxy) askOf(r *http.Request) (Ask, error) {
 		return Ask{}, badRequest("Gatehouse cannot tell what this request asks for.", err)
 	}
 	peer := web.PeerOf(r.Context())
-	host, err := CanonicalHost(peer.Host, p.parts.Site.Public.Scheme)
+	host, err := web.CanonicalHost(peer.Host, p.parts.Site.Public.Scheme)
 	if err != nil {
 		return Ask{}, badRequest("The host name of this request is not one.", err)
 	}
@@ -118,41 +118,6 @@ func socket(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ContentLength == 0 &&
 		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
 		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket")
-}
-
-// CanonicalHost is a host with its port as routes have it: lower-case, without the default port of
-// the scheme, without a trailing dot, IPv4-in-IPv6 as IPv4, no zone.
-func CanonicalHost(raw, scheme string) (string, error) {
-	name, port := splitPort(strings.ToLower(raw))
-	if port != "" && (len(port) > 6 || strings.Trim(port[1:], "0123456789") != "" || port == ":") {
-		return "", errors.New("the port is no number")
-	}
-	if scheme == "https" && port == ":443" || scheme == "http" && port == ":80" {
-		port = ""
-	}
-	if strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]") {
-		addr, err := netip.ParseAddr(name[1 : len(name)-1])
-		if err != nil {
-			return "", errors.New("no address between the brackets")
-		}
-		if addr = addr.WithZone("").Unmap(); addr.Is4() {
-			return addr.String() + port, nil
-		}
-		return "[" + addr.String() + "]" + port, nil
-	}
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
-		return "", errors.New("the host is empty or holds a byte that no host name has")
-	}
-	return name + port, nil
-}
-
-// splitPort parts a host from ":port", which may be empty.
-func splitPort(host string) (name, port string) {
-	if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
-		return host[:at], host[at:]
-	}
-	return host, ""
 }
 
 func hasControl(s string) bool {

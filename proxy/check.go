@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -62,7 +63,7 @@ func Dialects() []string {
 func NewChecks(p *Proxy, limits web.Limits, served []string) (*Checks, error) {
 	c := &Checks{proxy: p, limits: limits, dialects: map[string]dialect{}, guarded: maps.Clone(p.parts.Identity.ours)}
 	for _, d := range dialects {
-		if contains(served, d.name) {
+		if slices.Contains(served, d.name) {
 			c.dialects[d.name] = d
 		}
 	}
@@ -263,7 +264,7 @@ func (p *Proxy) askAbout(r *http.Request, s subject) (Ask, error) {
 	if s.method != "" && !httpguts.ValidHeaderFieldName(s.method) {
 		return Ask{}, unclear(fmt.Errorf("method %.20q is no token", s.method))
 	}
-	host, err := CanonicalHost(s.host, p.parts.Site.Public.Scheme)
+	host, err := web.CanonicalHost(s.host, p.parts.Site.Public.Scheme)
 	if err != nil {
 		return Ask{}, badRequest("The host name of this request is not one.", err)
 	}

@@ -55,7 +55,7 @@ func (c *Checks) turnAway(w http.ResponseWriter, r *http.Request, ask Ask, decis
 	if ask.Method != "" {
 		asked.Method = ask.Method
 	}
-	if !d.narrow && decision.Verdict == SignInFirst && retrieval(ask.Method) && navigation(asked) {
+	if !d.narrow && decision.Verdict == SignInFirst && retrieval(ask.Method) && auth.Navigates(asked) {
 		web.Redirect(w, r, http.StatusFound, c.proxy.parts.Site.Login(c.proxy.back(asked, ask)))
 		return nil
 	}

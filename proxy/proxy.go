@@ -2,12 +2,13 @@
 //
 // The story. A request becomes an Ask (ask.go): method, host, path in every reading that an app may
 // take of it, origin, client address; built once, from the bytes that were sent, and never changed.
-// The Table (table.go) finds the route of each reading. decide looks up who is asking, but only where
-// a route wants to know, and comes to a Verdict: the strictest over all readings. Whoever is refused
-// gets an answer (answer.go) that fits the kind of request (navigation.go): a navigation goes to sign
-// in and comes back, anything else gets a status that programs understand. Whoever is allowed goes on
-// to the route's Next: an Upstream (upstream.go) or a handler of ours. On the way out the client's
-// copies of identity headers are erased in every spelling, and ours are set (identity.go).
+// The Table (table.go) finds the routes of all readings (match.go). decide looks up who is asking, but
+// only where a route wants to know, and comes to a Verdict: the strictest over all readings. Whoever is
+// refused gets an answer (answer.go) that fits the kind of request (auth.Navigates): a navigation goes
+// to sign in and comes back (back.go), anything else gets a status that programs understand.
+// Whoever is allowed goes on to the route's Next: an Upstream (upstream.go) or a handler of ours. On
+// the way out the client's copies of identity headers are erased in every spelling, and ours are set
+// (identity.go).
 //
 // What this package never does: it never judges another path than the one it forwards, it never
 // believes a header because it is there, it takes "could not find out" neither for a yes nor for a no,
@@ -19,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -114,7 +116,7 @@ func (p *Proxy) known(host string) bool {
 }
 
 func (p *Proxy) publicHost() string {
-	host, err := CanonicalHost(p.parts.Site.Public.Host, p.parts.Site.Public.Scheme)
+	host, err := web.CanonicalHost(p.parts.Site.Public.Host, p.parts.Site.Public.Scheme)
 	if err != nil {
 		return ""
 	}
@@ -193,7 +195,7 @@ func (p *Proxy) grant(ctx context.Context, met match, ask Ask, who func(context.
 // strange reports whether the request was made by a page that is not the app's own and not listed
 // for the route (RULE-10). A request without Origin was not made by a page across origins.
 func (p *Proxy) strange(ask Ask, route *Route) bool {
-	return ask.Origin != "" && ask.Origin != p.originOf(ask) && !contains(route.Origins, ask.Origin)
+	return ask.Origin != "" && ask.Origin != p.originOf(ask) && !slices.Contains(route.Origins, ask.Origin)
 }
 
 // originOf is the origin of the app itself, with the scheme by which browsers reach all of the site.
@@ -242,12 +244,3 @@ type passage struct {
 }
 
 type passageKey struct{}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
-}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -60,7 +61,7 @@ func readingsOf(path string) ([]string, error) {
 		if hasControl(one.path) {
 			return nil, errors.New("the path decodes to a control byte")
 		}
-		if !contains(paths, one.path) {
+		if !slices.Contains(paths, one.path) {
 			paths = append(paths, one.path)
 		}
 	}

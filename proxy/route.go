@@ -50,17 +50,17 @@ func (a Allow) everybody() bool {
 
 // admits reports whether a signed-in user may.
 func (a Allow) admits(u auth.User) bool {
-	if a.everybody() || contains(a.Emails, u.Email) {
+	if a.everybody() || slices.Contains(a.Emails, u.Email) {
 		return true
 	}
 	for _, role := range u.Roles {
-		if contains(a.Roles, role) {
+		if slices.Contains(a.Roles, role) {
 			return true
 		}
 	}
 	// The domain stands after the last @: a quoted local part may hold another one.
 	at := strings.LastIndexByte(u.Email, '@')
-	return at > 0 && contains(a.Domains, u.Email[at+1:])
+	return at > 0 && slices.Contains(a.Domains, u.Email[at+1:])
 }
 
 // covers reports whether everybody whom b admits is admitted by a, as far as the lists tell.
@@ -72,11 +72,11 @@ func (a Allow) covers(b Allow) bool {
 }
 
 func subset(small, large []string) bool {
-	return !slices.ContainsFunc(small, func(s string) bool { return !contains(large, s) })
+	return !slices.ContainsFunc(small, func(s string) bool { return !slices.Contains(large, s) })
 }
 
 // serves reports whether a route is meant for a method.
 func (rt *Route) serves(method string) bool {
-	return len(rt.Methods) == 0 || contains(rt.Methods, method) ||
-		method == http.MethodHead && contains(rt.Methods, http.MethodGet)
+	return len(rt.Methods) == 0 || slices.Contains(rt.Methods, method) ||
+		method == http.MethodHead && slices.Contains(rt.Methods, http.MethodGet)
 }

@@ -8,13 +8,13 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
-	"github.com/gatehouse-auth/gatehouse/proxy"
+	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 // validHost reports whether s is a host with or without a port: a name in ASCII letters, digits,
 // dots and hyphens, or an address. International names are written as browsers send them (xn--…).
 func validHost(s string) bool {
-	canonical, err := proxy.CanonicalHost(s, "")
+	canonical, err := web.CanonicalHost(s, "")
 	if err != nil || canonical != strings.ToLower(s) {
 		return false
 	}
@@ -46,7 +46,7 @@ func hostname(host string) string {
 // canonicalHost is a host as Ask spells it; one that is no host stays as it is, for its fault to
 // show it.
 func canonicalHost(host, scheme string) string {
-	if canonical, err := proxy.CanonicalHost(host, scheme); err == nil {
+	if canonical, err := web.CanonicalHost(host, scheme); err == nil {
 		return canonical
 	}
 	return host

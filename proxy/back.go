@@ -3,40 +3,10 @@ package proxy
 import (
 	"net/http"
 	"net/url"
-	"strings"
 )
-
-// navigation reports whether a request is a person going somewhere in a window of their own, who can
-// be sent to sign in and back. A frame, a prefetch or a script cannot: it would only start a login
-// that nobody sees (PX-01, RULE-11).
-//
-// Browsers say so themselves in Sec-Fetch headers, which no script can set. Over plain http, and from
-// old browsers, there are none; then whatever asks for HTML with GET or HEAD is one. A client that
-// accepts anything, such as curl, is not.
-func navigation(r *http.Request) bool {
-	h := r.Header
-	if h.Get("Sec-Fetch-Mode") != "" {
-		return h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" &&
-			h.Get("Sec-Purpose") == "" && h.Get("Purpose") == ""
-	}
-	return retrieval(r.Method) && acceptsHTML(h) && h.Get("Sec-Purpose") == "" && h.Get("Purpose") == "" &&
-		h.Get("X-Requested-With") == "" && h.Get("Upgrade") == ""
-}
 
 // retrieval reports whether a request of a method can be made again by following a redirect.
 func retrieval(method string) bool { return method == http.MethodGet || method == http.MethodHead }
-
-func acceptsHTML(h http.Header) bool {
-	for _, line := range h["Accept"] {
-		for part := range strings.SplitSeq(line, ",") {
-			kind, _, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
-				return true
-			}
-		}
-	}
-	return false
-}
 
 // back is where somebody should be after signing in: where the request asked to go, or, if it cannot
 // be made again because it carried a body, the page it was made from, if that is one of the same
