@@ -111,7 +111,7 @@ the configuration file and the defaults, in this order. Every key is explained i
 	flags.StringVar(&a.file, "config", "", "configuration file (or "+configVariable+"; default config.yaml if there is one)")
 	flags.StringArrayVar(&a.set, "set", nil, "set a key for this run, as in --set session.ttl=8h; may be repeated")
 	root.AddCommand(a.serveCommand(), a.demoCommand(), a.checkCommand(), a.migrateCommand(),
-		a.userCommand(), a.sessionCommand(), a.versionCommand(), a.pingCommand())
+		a.userCommand(), a.sessionCommand(), a.snippetCommand(), a.versionCommand(), a.pingCommand())
 	return root
 }
 
