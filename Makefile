@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the static binary, ./gatehouse
@@ -38,6 +38,11 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s) each
 e2e: ## the real binary, a real browser, and a provider that nobody here wrote
 	@test/ci/install.sh e2e
 	@test/ci/prove.sh e2e
+
+.PHONY: e2e-large
+e2e-large: ## a GiB up and down through nginx, Caddy and HAProxy (make test: 64 MiB)
+	@test/ci/install.sh unit
+	@. test/ci/env.sh && GATEHOUSE_LARGE=1 go test -count=1 -v -run 'TestFronts/.*/(RD-04|.*MiB)' ./cmd/gatehouse
 
 .PHONY: bench
 bench: ## CPU and latency of a check and of a proxied request, beside bare net/http

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/../.."
 
 GOLANGCI_LINT=v2.15.0
 GOTESTSUM=v1.13.0
+CADDY=v2.11.9
 NODE_MIN=20
 
 job=${1:?which job: lint, unit, e2e, test, bench or image}
@@ -68,6 +69,8 @@ case $job in
     want initdb postgresql
     want redis-server redis-server
     want pgbouncer pgbouncer
+    PATH=$PATH:/usr/sbin want nginx nginx
+    PATH=$PATH:/usr/sbin want haproxy haproxy
     ;;
 esac
 case $job in
@@ -106,3 +109,5 @@ case $job in
 esac
 case $job in lint | test) tool golangci-lint "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$GOLANGCI_LINT" ;; esac
 case $job in unit | test) tool gotestsum "gotest.tools/gotestsum@$GOTESTSUM" ;; esac
+# Debian's Caddy is older than what people install from caddyserver.com.
+case $job in unit | test) tool caddy "github.com/caddyserver/caddy/v2/cmd/caddy@$CADDY" ;; esac
