@@ -195,7 +195,7 @@ func TestPileUp(t *testing.T) {
 			}
 		})
 	}
-	t.Run("CK-04/no-attempt-HEAD", func(t *testing.T) { // PX-02 f
+	t.Run("PX-02/f CK-04/no-attempt-HEAD", func(t *testing.T) {
 		p := b.do(http.MethodHead, b.gate("/login"), "")
 		is(t, "status", p.StatusCode, http.StatusUnauthorized)
 		is(t, "Set-Cookie", p.Header.Get("Set-Cookie"), "")

@@ -41,7 +41,7 @@ func TestLetterCase(t *testing.T) {
 	w.addUser("Carol@Corp.test")
 	b := w.browser(t)
 	b.signIn("/", "carol@corp.TEST")
-	is(t, "US-01: who", b.who(), "carol@corp.test")
+	is(t, "US-01/a: who", b.who(), "carol@corp.test")
 }
 
 func TestMalformedEmail(t *testing.T) {

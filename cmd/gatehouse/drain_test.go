@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -89,6 +91,41 @@ func TestDrain(t *testing.T) {
 	if _, err := net.DialTimeout("tcp", r.host(), time.Second); err == nil {
 		t.Error("SD-01: the port is still open")
 	}
+}
+
+// SD-01: whoever cannot wait for drain_delay sends a second signal, and the process ends at once. Only
+// a process of its own can show that.
+func TestSecondSignal(t *testing.T) {
+	r := newRig(t)
+	r.edit("drain_delay: 100ms", "drain_delay: 10m")
+	cmd := exec.CommandContext(t.Context(), "gatehouse", "serve", "--config", r.config) // TestMain puts it on the path
+	cmd.Stderr = r.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	readiness := func(want int) func() bool {
+		return func() bool { status, _ := r.get(r.admin + "/readyz"); return status == want }
+	}
+	signal := func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.eventually("ready", readiness(http.StatusOK))
+	signal()
+	r.eventually("not ready", readiness(http.StatusServiceUnavailable))
+	signal()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("SD-01: still there after the second signal:\n%s", r.log)
+	}
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+		t.Errorf("SD-01: the process ended by %v, want the signal", cmd.ProcessState)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
 // upgrade opens a tunnel and reads the head of the answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,6 +109,28 @@ func TestReload(t *testing.T) {
 		}
 		r.write(string(good))
 		r.eventually("the file's routes", func() bool { return !open("/v2/a")() })
+	})
+	t.Run("CF-03/upstream", func(t *testing.T) {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the other app") }))
+		defer other.Close()
+		r.edit("path: /public, public: true, upstream: \""+r.app.URL, "path: /public, public: true, upstream: \""+other.URL)
+		r.eventually("the other app answers", func() bool { _, body := r.get(r.public + "/public/a"); return body == "the other app" })
+		r.write(string(good))
+		r.eventually("the first one again", func() bool { _, body := r.get(r.public + "/public/a"); return body != "the other app" })
+	})
+	t.Run("CF-03/trusted proxies", func(t *testing.T) {
+		r.edit("server: {", `server: {trusted_proxies: [{from: "127.0.0.1", headers: [id]}, {from: "::1", headers: [id]}], `)
+		r.eventually("the peer's request id is believed", func() bool {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, r.public+"/public/a", nil)
+			req.Header.Set("X-Request-Id", "given-by-the-proxy")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			return strings.Contains(r.log.String(), "given-by-the-proxy")
+		})
+		r.write(string(good))
 	})
 	t.Run("CF-03/start-only key", func(t *testing.T) {
 		r.edit("drain_delay: 100ms", "drain_delay: 200ms")
