@@ -41,6 +41,7 @@ type world struct {
 	domain   string
 	back     []string // hosts to return to
 	config   auth.ProviderConfig
+	peers    *web.Peers // nil: nobody may claim anything
 
 	server  *httptest.Server
 	client  *auth.Provider
@@ -129,8 +130,13 @@ func (w *world) handler() http.Handler {
 	own.Handle("POST /_gate/logout", web.Handler(logout.End))
 	own.Handle("/_gate/logout", web.Handler(logout.Page))
 	own.Handle("/_gate/me", web.Handler(logout.Me))
+	compat := auth.NewCompat(login, logout)
+	own.Handle("/_gate/start", web.Handler(compat.Start))
+	own.Handle("/_gate/sign_in", web.Handler(compat.SignIn))
+	own.Handle("/_gate/sign_out", web.Handler(compat.SignOut))
+	own.Handle("/_gate/userinfo", web.Handler(compat.UserInfo))
 	own.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "app "+r.RequestURI) })
-	recorded := web.Recorder{Observe: w.observe}.Wrap(own)
+	recorded := web.Recorder{Observe: w.observe, Peers: w.peers}.Wrap(own)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Host == "idp.test" {
 			w.provider.ServeHTTP(rw, r)

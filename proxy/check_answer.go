@@ -66,8 +66,11 @@ func (c *Checks) turnAway(w http.ResponseWriter, r *http.Request, ask Ask, decis
 // nor 401 nor 403, so the rest of the refusals are 403 with a reason beside them (RULE-20). A 503
 // stays one: that nobody could be asked is no refusal.
 func (d dialect) say(w http.ResponseWriter, err error) error {
+	if err == nil || !d.narrow {
+		return err
+	}
 	var e *web.Error
-	if err == nil || !d.narrow || !errors.As(err, &e) {
+	if !errors.As(err, &e) {
 		return err
 	}
 	h := w.Header()

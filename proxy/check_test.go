@@ -236,9 +236,9 @@ func TestUnclearAddressFailsClosed(t *testing.T) {
 		"no-path": {"X-Original-URL: http://app.test", "X-Original-Method: GET"}, "no-host": {"X-Original-URL: http:///public/a", "X-Original-Method: GET"},
 		"query": {"X-Original-URL: http://app.test?/public/a", "X-Original-Method: GET"}, "user": {"X-Original-URL: http://x@app.test/public/a", "X-Original-Method: GET"},
 		"scheme": {"X-Original-URL: ftp://app.test/public/a", "X-Original-Method: GET"}, "absolute-uri": {"X-Original-URL: http://app.test:80http://evil.test/public/a", "X-Original-Method: GET"},
-		"two": {"X-Original-URL: http://app.test/public/a", "X-Original-URL: http://app.test/admin", "X-Original-Method: GET"},
+		"two":         {"X-Original-URL: http://app.test/public/a", "X-Original-URL: http://app.test/admin", "X-Original-Method: GET"},
 		"two-methods": {"X-Original-URL: http://app.test/public/a", "X-Original-Method: GET", "X-Original-Method: POST"},
-		"empty": {"X-Original-URL:", "X-Original-Method:"}, "port": {"X-Original-URL: http://app.test:8x/public/a", "X-Original-Method: GET"},
+		"empty":       {"X-Original-URL:", "X-Original-Method:"}, "port": {"X-Original-URL: http://app.test:8x/public/a", "X-Original-Method: GET"},
 	} {
 		t.Run("FA-05/nginx-"+name, func(t *testing.T) {
 			res := w.ask("GET", "/_gate/check/nginx", append([]string{"Host: auth.internal"}, lines...)...)

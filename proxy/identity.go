@@ -131,8 +131,10 @@ func (id *Identity) Vouch(h http.Header, u auth.User) {
 // never left out: the proxy copies what it gets, and a header that it did not get would stay the
 // client's (GHSA-7r4p-vjf4-gxv4).
 func (id *Identity) Declare(h http.Header, u auth.User) {
-	for _, one := range id.headers {
-		h[one.Header] = []string{printable(claims[one.Value](u))}
+	values := make([]string, len(id.headers)) // one allocation for all of them
+	for i, one := range id.headers {
+		values[i] = printable(claims[one.Value](u))
+		h[one.Header] = values[i : i+1 : i+1]
 	}
 }
 
@@ -160,8 +162,16 @@ func printable(s string) string {
 		edge := i == 0 || i == len(s)-1
 		return s[i] > 0x20 && s[i] < 0x7f && s[i] != '%' || s[i] == ' ' && !edge
 	}
+	first := 0
+	for first < len(s) && legal(first) {
+		first++
+	}
+	if first == len(s) {
+		return s // as nearly all are
+	}
 	var out strings.Builder
-	for i := range len(s) {
+	out.WriteString(s[:first])
+	for i := first; i < len(s); i++ {
 		if legal(i) {
 			out.WriteByte(s[i])
 		} else {
