@@ -33,6 +33,9 @@ func Load(src Source) (Config, error) {
 	cfg, faults := read(src)
 	blamed := map[string]bool{}
 	for _, f := range faults {
+		if f.whole {
+			return cfg, faults
+		}
 		blamed[f.Key] = true
 	}
 	cfg.settlePrefix()
@@ -50,7 +53,7 @@ func Load(src Source) (Config, error) {
 func read(src Source) (Config, Faults) {
 	f, err := openFile(src.File)
 	if err != nil {
-		return Defaults(), Faults{{Key: "--config", Value: shown(src.File), Text: cause(err)}}
+		return Defaults(), Faults{{Key: "--config", Value: shown(src.File), Text: cause(err), whole: true}}
 	}
 	faults := f.faults
 	given, bad := overrides(src.Set)

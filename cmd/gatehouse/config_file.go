@@ -29,7 +29,7 @@ func parseFile(name string, text []byte) *file {
 	in := yaml.NewDecoder(bytes.NewReader(text))
 	if err := in.Decode(&doc); err != nil {
 		if !errors.Is(err, io.EOF) { // an empty file is a file of defaults
-			f.faults = append(f.faults, Fault{Source: name, Text: "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")})
+			f.faults = append(f.faults, Fault{Source: name, Text: "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: "), whole: true})
 		}
 		return f
 	}

@@ -16,7 +16,11 @@ func (j *judge) login() {
 		j.bad("login.issuer", l.Issuer, "not the https address of an OpenID provider", "write "+google+" for Google")
 	}
 	if l.ClientID == "" {
-		j.bad("login.client_id", "", "is required", "the provider gives it when you register Gatehouse with "+j.site().Callback()+" as redirect URI")
+		callback := "server.public_url + /_gate/callback"
+		if j.site().Public.Host != "" {
+			callback = j.site().Callback()
+		}
+		j.bad("login.client_id", "", "is required", "the provider gives it when you register Gatehouse with "+callback+" as redirect URI")
 	}
 	if l.ClientSecret == "" {
 		j.bad("login.client_secret", "", "is required", "name its file in login.client_secret_file, or set GATEHOUSE_LOGIN_CLIENT_SECRET")

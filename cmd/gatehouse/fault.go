@@ -13,6 +13,8 @@ type Fault struct {
 	Source string `json:"source,omitempty"` // config.yaml:12, GATEHOUSE_SESSION_TTL, --set
 	Text   string `json:"problem"`
 	Fix    string `json:"fix,omitempty"`
+
+	whole bool // the file could not be read at all, so that nothing can be said of its keys
 }
 
 // Error says all of it on one line, with control characters escaped: values come from a file, and
@@ -73,10 +75,10 @@ func shown(value string) string {
 }
 
 // shownPath is a file name as a message may show it. Whoever writes the secret itself where its
-// file should be named must not find it in a log, so a text that does not look like a path is left
-// out.
+// file should be named must not find it in a log, so a text that neither looks like a path nor names
+// a file is left out.
 func shownPath(path string) string {
-	if filepath.IsAbs(path) || strings.HasPrefix(path, ".") || filepath.Ext(path) != "" {
+	if filepath.IsAbs(path) || strings.HasPrefix(path, ".") || filepath.Ext(path) != "" || !missing(path) {
 		return shown(path)
 	}
 	return "(not shown)"

@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse-auth/gatehouse/auth"
 )
 
-// probeLimit bounds one look at a part. A probe that is asked every few seconds must answer faster
-// than that, above all while a part is frozen.
-const probeLimit = time.Second
+// probeLimit bounds one look at a part. Kubernetes gives up a probe after one second: with an answer
+// later than that a frozen database would take every replica out of the balancer.
+const probeLimit = 700 * time.Millisecond
 
 // phase is where the process is in its life.
 type phase int32

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -130,7 +131,7 @@ func (g *gateway) reload(load func() (Config, error)) {
 		err = g.renew(g.keep(cfg))
 	}
 	if err != nil {
-		g.log.Error("configuration not reloaded, the old one stays", "error", err)
+		g.log.Error("configuration not reloaded, the old one stays", "error", errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return
 	}
 	g.log.Info("configuration reloaded")
