@@ -291,6 +291,7 @@ func TestNotAUser(t *testing.T) {
 		p := b.login("/a", "bob@corp.test")
 		is(t, "status", p.StatusCode, http.StatusForbidden)
 		is(t, "event", w.last().Outcome.Event, "user_unknown")
+		is(t, "the log names the account", strings.Contains(w.last().Outcome.Cause.Error(), `"bob@corp.test": `), true)
 		is(t, "rows", w.users.Live(), 0)
 		is(t, "session cookie", b.cookies()["gate"], "")
 		wantLink(t, p, "/_gate/login?next=%2Fa&prompt=select_account")

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -69,7 +70,8 @@ func (l *Login) refuse(event, email, next string, cause error) error {
 		Text:   text + " If you have another account, use that one; otherwise ask whoever runs this site.",
 		Links:  []web.Link{{Name: "Use another account", Rel: "login", Href: l.Site.OtherAccount(target(next))}},
 		Event:  event,
-		Cause:  cause,
+		// The log names the account: "why was she refused" is asked with an e-mail in hand.
+		Cause: fmt.Errorf("%q: %w", email, cause),
 	}
 }
 

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,8 +72,22 @@ func adminUnbind(t *testing.T, s *store.SQL) {
 	if _, err := s.SignIn(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.SignIn(t.Context(), again); !errors.Is(err, auth.ErrNoUser) {
-		t.Errorf("SignIn before: %v, want ErrNoUser", err)
+	refused := func(p auth.Profile, why string) {
+		t.Helper()
+		if _, err := s.SignIn(t.Context(), p); !errors.Is(err, auth.ErrNoUser) || !strings.Contains(err.Error(), why) {
+			t.Errorf("SignIn: %v, want ErrNoUser for the log to say %q", err, why)
+		}
+	}
+	moved := first
+	moved.Email = "alice.lee@corp.test"
+	refused(moved, "another e-mail")
+	refused(again, "user unbind")
+	if _, err := s.DisableUser(t.Context(), "alice@corp.test"); err != nil {
+		t.Fatal(err)
+	}
+	refused(first, "disabled")
+	if err := s.EnableUser(t.Context(), "alice@corp.test"); err != nil {
+		t.Fatal(err)
 	}
 	if err := s.UnbindUser(t.Context(), "alice@corp.test"); err != nil {
 		t.Fatal(err)

@@ -85,21 +85,32 @@ func match(rows []*user, p auth.Profile) (*user, error) {
 	switch {
 	case len(rows) == 0 && p.Welcome:
 		return &user{Email: fold(p.Email)}, nil
-	case len(rows) != 1:
-		// Nobody; or the account is bound to one user and the address is another's. Neither is
-		// picked: the address may have been handed on to somebody new, or taken.
+	case len(rows) == 0:
 		return nil, auth.ErrNoUser
+	case len(rows) > 1:
+		// The account is bound to one user and the address is another's. Neither is picked: the
+		// address may have been handed on to somebody new, or taken.
+		return nil, errTwoRows
 	}
 	row := rows[0]
 	switch {
-	case fold(row.Email) != fold(p.Email): // the account has a new address, for which nobody made a row
+	case fold(row.Email) != fold(p.Email): // and for the new one nobody made a row
+		return nil, errMoved
 	case row.Disabled:
-	case row.Subject != "" && (row.Issuer != p.Issuer || row.Subject != p.Subject): // another account has the address now
-	default:
-		return row, nil
+		return nil, errDisabled
+	case row.Subject != "" && (row.Issuer != p.Issuer || row.Subject != p.Subject): // the address may have been handed on
+		return nil, errBound
 	}
-	return nil, auth.ErrNoUser
+	return row, nil
 }
+
+// Why somebody is no user is for the operator alone, who reads it in the log.
+var (
+	errTwoRows  = fmt.Errorf("%w: the e-mail is one user's, and the account of the provider is bound to another", auth.ErrNoUser)
+	errMoved    = fmt.Errorf("%w: the account of the provider is bound to a user with another e-mail", auth.ErrNoUser)
+	errDisabled = fmt.Errorf("%w: disabled", auth.ErrNoUser)
+	errBound    = fmt.Errorf("%w: the user is bound to another account of the provider (gatehouse user unbind)", auth.ErrNoUser)
+)
 
 func (s *SQL) byEmail() string {
 	if s.postgres() {
