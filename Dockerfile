@@ -22,10 +22,12 @@ COPY --from=build /out/gatehouse /gatehouse
 COPY --from=build --chown=65532:65532 /out/data /data
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
-ENV GATEHOUSE_STORE_DIR=/data
+# The configuration is named for every command, so that ping and `docker exec … /gatehouse session ls`
+# read what serve reads.
+ENV GATEHOUSE_CONFIG=/etc/gatehouse/config.yaml GATEHOUSE_STORE_DIR=/data
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/gatehouse", "ping"]
 ENTRYPOINT ["/gatehouse"]
-CMD ["serve", "--config", "/etc/gatehouse/config.yaml"]
+CMD ["serve"]
