@@ -111,6 +111,14 @@ func TestOptionsAndHead(t *testing.T) {
 			t.Errorf("got %s, the app %q", res.Status, head)
 		}
 	})
+	t.Run("PX-02/b-override", func(t *testing.T) {
+		// This route rules no method, but who has no session is let through for a preflight and nothing else.
+		w := newWorld(t, setup{routes: []proxy.Route{{Host: "app.test", Path: "/", AllowPreflight: true, Next: next}}})
+		res := w.ask("OPTIONS", "/x", preflight, "X-HTTP-Method-Override: DELETE", "X_Http_Method: DELETE")
+		if head := up.last(); res.StatusCode != http.StatusOK || strings.Contains(head, "DELETE") {
+			t.Errorf("got %s, the app %q", res.Status, head)
+		}
+	})
 	t.Run("PX-02/e", func(t *testing.T) {
 		res := w.ask("HEAD", "/private", w.authed())
 		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Length") != "1234" || res.body != "" {

@@ -137,3 +137,46 @@ func TestHostChoiceAndStrippedPrefix(t *testing.T) {
 		}
 	}
 }
+
+// With a prefix cut off, an app must not read a path as one that was not judged.
+func TestStrippedPrefixIsNotLeft(t *testing.T) {
+	up := newApp(t, nil)
+	app := up.upstream(proxy.Target{Strip: "/app"})
+	w := newWorld(t, setup{routes: []proxy.Route{
+		{Host: "app.test", Path: "/", Next: app},
+		{Host: "app.test", Path: "/app", Next: app},
+		{Host: "app.test", Path: "/app/admin", Allow: proxy.Allow{Roles: []string{"root"}}, Next: app},
+		{Host: "app.test", Path: "/app/app", Allow: proxy.Allow{Roles: []string{"root"}}, Next: app},
+	}})
+	for _, path := range []string{
+		"/app/../admin", "/app/%2e%2e/admin", "/app/..;/admin", `/app/..\admin`, "/app/x/../../admin", "/app//../../admin", "/app/x/../../app/../admin", "/app/x/../../app/y",
+	} {
+		t.Run("SK-02/"+path, func(t *testing.T) { denied(t, w.ask("GET", path, w.authed()), up) })
+	}
+	for path, want := range map[string]string{
+		"/app/a/../b": "/a/../b", "/app//x": "//x", "/app/%2e/x": "/%2e/x", "/app/a%2Fb;c=1/./d": "/a%2Fb;c=1/./d", "/app/": "/", "/app/x/..": "/x/..",
+	} {
+		t.Run("SK-02/"+path, func(t *testing.T) {
+			if res := w.ask("GET", path, w.authed()); res.StatusCode != http.StatusOK || !strings.HasPrefix(up.last(), "GET "+want+" ") {
+				t.Errorf("%d, the app got %.40q", res.StatusCode, up.last())
+			}
+		})
+	}
+}
+
+// An app that does not read the body of a GET must not find another request in it.
+func TestBodyOfMethodWithout(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "DELETE", "OPTIONS"} {
+		t.Run("PX-14/"+method, func(t *testing.T) {
+			w, up := plainWorld(t)
+			const body = "GET /smuggled HTTP/1.1\r\n\r\n"
+			request := fmt.Sprintf("%s / HTTP/1.1\r\nHost: app.test\r\n%s\r\nContent-Length: %d\r\n\r\n%s", method, w.authed(), len(body), body)
+			if res := w.raw(method, request); res.StatusCode != http.StatusOK {
+				t.Fatal(res.Status)
+			}
+			if got := values(up.last(), "Connection"); len(got) != 1 || got[0] != "close" {
+				t.Errorf("Connection to the app: %q", got)
+			}
+		})
+	}
+}

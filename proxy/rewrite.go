@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -26,8 +27,8 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	case pass.ask.Wanted != "":
 		out.Header.Del("Cookie") // a preflight carries no credentials (Fetch standard, section 4.8)
 	}
-	if pass.decision.Ruled {
-		dropOverrides(out.Header)
+	if pass.decision.Ruled || pass.ask.Wanted != "" {
+		dropOverrides(out.Header) // a preflight passes without a session, and is to stay one
 	}
 	if !pass.ask.Socket {
 		out.Header.Del("Connection")
@@ -36,6 +37,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	u.forward(out.Header, pass)
 	out.Header.Set("X-Request-Id", web.RecordOf(pr.In.Context()).ID)
 	if out.Body != nil {
+		out.Close = bodiless[pass.ask.Method]
 		pass.identity.Erase(out.Trailer)
 		out.Body = f.body(out.Body, pr.In, out)
 	}
@@ -44,10 +46,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 // address points a request at the upstream. ReverseProxy cleans queries of what net/url cannot parse,
 // and url.URL re-encodes paths; the bytes that were judged are put back.
 func (u *Upstream) address(out *http.Request, ask Ask) {
-	path := ask.Path
-	if rest, ok := strings.CutPrefix(path, u.target.Strip); ok && u.target.Strip != "/" && within(path, u.target.Strip) {
-		path = "/" + strings.TrimPrefix(rest, "/")
-	}
+	path := u.cut(ask.Path)
 	to := *u.url
 	if strings.HasPrefix(path, "//") {
 		// Only such paths as need no encoding come here, see Ask.target.
@@ -66,6 +65,30 @@ func (u *Upstream) address(out *http.Request, ask Ask) {
 		out.Host = u.target.Host
 	}
 }
+
+// cut is a path as the app knows it: without the prefix that it does not know.
+func (u *Upstream) cut(path string) string {
+	if rest, ok := strings.CutPrefix(path, u.target.Strip); ok && u.target.Strip != "/" && within(path, u.target.Strip) {
+		return "/" + strings.TrimPrefix(rest, "/")
+	}
+	return path
+}
+
+// strays reports whether an app may read a path, with its prefix cut off, as one that was not judged:
+// /app/../admin arrives as /../admin, which is /admin to the app and was no reading of /app/admin.
+func (u *Upstream) strays(ask Ask) bool {
+	path := u.cut(ask.Path)
+	if path == ask.Path || plain(path) {
+		return false
+	}
+	readings, err := readingsOf(path)
+	return err != nil || slices.ContainsFunc(readings, func(r string) bool { return !slices.Contains(ask.readings, u.target.Strip+r) })
+}
+
+// bodiless are the methods with which a body means nothing (RFC 9110, section 9.3.1). An app that does
+// not read it takes it for the next request on the connection, and that one nobody has judged: so
+// there is none.
+var bodiless = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodDelete: true, http.MethodOptions: true}
 
 // forward tells the app where the request came from, in the words of the peer that we believe and in
 // no others.

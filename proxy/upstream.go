@@ -193,6 +193,10 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.Answer(w, r, errors.New("an upstream was asked for something that no proxy let through"))
 		return
 	}
+	if u.strays(pass.ask) {
+		web.Answer(w, r, badRequest("The address of this request leads out of the app.", errors.New("a path leaves the prefix that is cut off")))
+		return
+	}
 	rec := web.RecordOf(r.Context())
 	rec.Whereto.Upstream = u.String()
 	f := newFlow(w, r, pass, u.target.Stall)

@@ -304,13 +304,17 @@ func (a *app) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if answer, body, _ := strings.Cut(ok, "\r\n\r\n"); req.Method == http.MethodHead {
-			_, _ = io.WriteString(conn, answer+"\r\n\r\n")
-		} else {
-			_, _ = io.WriteString(conn, answer+"\r\n\r\n"+body)
+		answer, body, _ := strings.Cut(ok, "\r\n\r\n")
+		last := req.ContentLength != 0 // what the parser read ahead is lost to the next turn
+		if last {
+			answer += "\r\nConnection: close" // or a request that cannot be sent twice may meet the end
 		}
-		if req.ContentLength != 0 {
-			return // what the parser read ahead is lost to the next turn
+		if req.Method == http.MethodHead {
+			body = ""
+		}
+		_, _ = io.WriteString(conn, answer+"\r\n\r\n"+body)
+		if last {
+			return
 		}
 	}
 }
