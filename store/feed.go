@@ -11,6 +11,9 @@ import (
 const (
 	pollEvery = time.Second
 	pollLimit = 2 * time.Second
+	// pollRest is the least time between two polls: whoever may NOTIFY, or revokes by the thousand,
+	// must not make every replica read the table without a pause.
+	pollRest = 10 * time.Millisecond
 	// pulse is how long ago the last poll may have come back, in whatever way, for this process to
 	// count as awake. One that was stopped or suspended has heard nothing meanwhile.
 	pulse = pollEvery + pollLimit + time.Second
@@ -77,14 +80,22 @@ func (f *Feed) Run(ctx context.Context) {
 		listener.Go(func() { listen(ctx, f.config.SQL.listen, bell) })
 	}
 	defer listener.Wait()
+	f.follow(ctx, bell)
+}
+
+// follow polls at each tick and at each ring of the bell, which keeps ringing while it rests.
+func (f *Feed) follow(ctx context.Context, bell <-chan struct{}) {
 	defer f.ledger.close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		f.poll(ctx)
 		select {
 		case <-ctx.Done():
-			return
+		case <-time.After(pollRest):
+		}
+		select {
+		case <-ctx.Done():
 		case <-bell:
 		case <-tick.C:
 		}
