@@ -31,7 +31,7 @@ func (s *SQL) RunSweeper(ctx context.Context, ttl time.Duration) {
 			return
 		case <-tick.C:
 		}
-		err := s.Ping(ctx)
+		err := s.reach(ctx)
 		if err == nil && time.Since(away) >= ttl {
 			_, err = s.Sweep(ctx, ttl)
 		}
@@ -39,6 +39,14 @@ func (s *SQL) RunSweeper(ctx context.Context, ttl time.Duration) {
 			away = time.Now()
 		}
 	}
+}
+
+// reach is Ping with a limit: without one, a database that hangs and comes back would look as if it
+// had never been away.
+func (s *SQL) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	return s.Ping(ctx)
 }
 
 // Sweep does it once, and tells how many sessions it removed.
