@@ -3,8 +3,10 @@ package storetest
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,29 +17,37 @@ import (
 // RedisServer is a real Redis for one test, empty, without persistence.
 type RedisServer struct {
 	server
-	URL  string // redis://127.0.0.1:port
-	Addr string // 127.0.0.1:port
+	URL      string // redis://127.0.0.1:port, without the password
+	Addr     string // 127.0.0.1:port
+	password string // for Do
 }
 
 // Redis starts a Redis server on a private port; args go on its command line ("--requirepass", "x").
 // It ends with the test.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
+	return redisAs(t, room(t), append([]string{"--save", "", "--appendonly", "no"}, args...)...)
+}
+
+// redisAs starts the program in dir with a whole command line but for where it listens.
+func redisAs(t testing.TB, dir string, args ...string) *RedisServer {
+	t.Helper()
 	path := program(t, "redis-server", "redis-server")
-	port, dir := strconv.Itoa(freePort(t)), room(t)
+	port := strconv.Itoa(freePort(t))
 	r := &RedisServer{Addr: net.JoinHostPort("127.0.0.1", port)}
 	r.URL = "redis://" + r.Addr
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		r.password = args[i+1]
+	}
 	r.server = server{t: t, name: "redis-server", make: func() *exec.Cmd {
-		line := append([]string{
-			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir,
-		}, args...)
+		line := slices.Concat(args, []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir})
 		cmd := exec.Command(path, line...) //nolint:gosec,noctx // our own arguments; it lives as long as the test
 		humble(t, cmd)
 		return cmd
 	}}
 	r.up = func() bool {
 		reply, err := r.ask("PING")
-		return err == nil && (strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH"))
+		return err == nil && reply == "+PONG"
 	}
 	r.Start()
 	t.Cleanup(r.Stop)
@@ -54,7 +64,7 @@ func (r *RedisServer) Freeze() { r.t.Helper(); r.signal(syscall.SIGSTOP) }
 func (r *RedisServer) Thaw() { r.t.Helper(); r.signal(syscall.SIGCONT) }
 
 // Do runs a command whose words hold no spaces ("CONFIG SET maxmemory 1") and returns the first line
-// of the reply in Redis's protocol: "+OK", ":1", "-ERR …".
+// of the reply in Redis's protocol ("+OK", ":1", "*2", "-ERR …"), or the text if the reply is one.
 func (r *RedisServer) Do(command string) string {
 	r.t.Helper()
 	reply, err := r.ask(command)
@@ -74,9 +84,29 @@ func (r *RedisServer) ask(command string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
+	in := bufio.NewReader(conn)
+	if r.password != "" {
+		if reply, err := exchange(conn, in, "AUTH "+r.password); err != nil || reply != "+OK" {
+			return reply, err
+		}
+	}
+	return exchange(conn, in, command)
+}
+
+func exchange(out io.Writer, in *bufio.Reader, command string) (string, error) {
+	if _, err := fmt.Fprintf(out, "%s\r\n", command); err != nil {
 		return "", err
 	}
-	reply, err := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimSpace(reply), err
+	reply, err := in.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	reply = strings.TrimSpace(reply)
+	size, err := strconv.Atoi(strings.TrimPrefix(reply, "$"))
+	if !strings.HasPrefix(reply, "$") || err != nil || size < 0 {
+		return reply, nil
+	}
+	text := make([]byte, size)
+	_, err = io.ReadFull(in, text)
+	return string(text), err
 }

@@ -148,12 +148,18 @@ func room(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	hand(t, dir)
+	return dir
+}
+
+// hand gives a file or directory to the user that servers run as.
+func hand(t testing.TB, path string) {
+	t.Helper()
 	if uid, gid, needed := servant(t); needed {
-		if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+		if err := os.Chown(path, int(uid), int(gid)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }
 
 // freePort finds a port of the loopback that nobody listens on.

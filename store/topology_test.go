@@ -1,0 +1,180 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/store"
+	"github.com/gatehouse-auth/gatehouse/store/storetest"
+)
+
+// suiteThrough runs the suite of sessions with a Redis in front that is reached by an address, after
+// a walk that shows the address to be of use: the suite alone would pass without any Redis.
+func suiteThrough(t *testing.T, url string) {
+	t.Helper()
+	t.Run("fill, get, bury", func(t *testing.T) { fillGetBury(t, url) })
+	storetest.Sessions(t, func(t *testing.T) storetest.Ground {
+		s := openLite(t)
+		return storetest.Ground{Users: s, Sessions: replicaOf(t, s, url, keys(t)), Operator: operator{s}}
+	})
+}
+
+// fillGetBury handles enough keys at once to meet every node of a cluster.
+func fillGetBury(t *testing.T, url string) {
+	t.Helper()
+	r, err := store.NewRedis(url, keys(t), "install", time.Hour, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	waitFor(t, "Redis answers", func() bool { return r.Ping(t.Context()) == nil })
+	made := make([]auth.Session, 30)
+	all := make([]auth.Key, len(made))
+	for i := range made {
+		made[i] = storetest.NewSession(auth.User{ID: int64(i + 1)})
+		all[i] = made[i].Key
+		waitFor(t, "the record is written", func() bool { return r.Fill(t.Context(), made[i]) == nil })
+		waitFor(t, "the record is read", func() bool {
+			got, err := r.Get(t.Context(), made[i].Key)
+			return err == nil && got.User.ID == made[i].User.ID
+		})
+	}
+	waitFor(t, "all are buried", func() bool { return r.Bury(t.Context(), all...) == nil })
+	for _, s := range made {
+		if err := r.Fill(t.Context(), s); err != nil {
+			t.Errorf("a late Fill: %v", err)
+		}
+		if _, err := r.Get(t.Context(), s.Key); !errors.Is(err, store.ErrNotCached) {
+			t.Errorf("Get after Bury: %v, want ErrNotCached", err)
+		}
+	}
+}
+
+// A user, a password with every letter that a URL escapes, and a database other than the first.
+func TestRedisAddress(t *testing.T) {
+	t.Parallel()
+	server := storetest.Redis(t, "--requirepass", storetest.RedisPassword)
+	server.Do("ACL SETUSER gate on >p%ss allkeys +@all")
+	for name, who := range map[string]string{
+		"password":          ":p%40ss%2Fw%3Ard",
+		"user and password": "gate:p%25ss",
+	} {
+		t.Run(name, func(t *testing.T) {
+			fillGetBury(t, strings.Replace(server.URL, "://", "://"+who+"@", 1)+"/3")
+		})
+	}
+	t.Run("database", func(t *testing.T) {
+		if n := size(t, server, 3); n == 0 {
+			t.Error("nothing in database 3")
+		}
+		if n := size(t, server, 0); n != 0 {
+			t.Errorf("%d keys in database 0", n)
+		}
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		r, err := store.NewRedis(strings.Replace(server.URL, "://", "://:hunter2@", 1), keys(t), "install", time.Hour, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = r.Close() }()
+		if err := r.Ping(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Ping: %v, want a refusal without the password", err)
+		}
+	})
+}
+
+func size(t *testing.T, r *storetest.RedisServer, database int) int64 {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: r.Addr, Password: storetest.RedisPassword, DB: database})
+	defer func() { _ = client.Close() }()
+	n, err := client.DBSize(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// authority is one for the whole process, which reads the certificates to trust only once.
+var authority = sync.OnceValues(storetest.NewAuthority)
+
+func TestRedisTLS(t *testing.T) {
+	trusted, err := authority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := storetest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", trusted.File(t))
+	server := trusted.RedisTLS(t)
+	t.Run("rediss", func(t *testing.T) { suiteThrough(t, server.URL) })
+	for name, url := range map[string]string{
+		"a certificate of a stranger": stranger.RedisTLS(t).URL,
+		"no TLS where TLS is asked":   "rediss://" + server.Addr,
+		"TLS where none is asked":     strings.Replace(server.URL, "rediss", "redis", 1),
+		"another name":                strings.Replace(server.URL, "127.0.0.1", "localhost", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := store.NewRedis(url, keys(t), "install", time.Hour, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = r.Close() }()
+			if err := r.Ping(t.Context()); err == nil {
+				t.Error("Ping went through")
+			}
+		})
+	}
+}
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	cluster := storetest.Cluster(t)
+	suiteThrough(t, cluster.URL)
+	for _, node := range cluster.Nodes {
+		if n := size(t, node, 0); n == 0 {
+			t.Error("a node holds nothing")
+		}
+	}
+}
+
+// Sentinels replace a master that has died. Nobody is kept out meanwhile, nobody who signed out
+// comes back, and the cache is used again with the new master.
+func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
+	for name, watchers := range map[string]int{"one sentinel": 1, "three sentinels": 3} {
+		t.Run(name, func(t *testing.T) {
+			group := storetest.Sentinel(t, watchers)
+			if watchers == 1 {
+				suiteThrough(t, group.URL)
+			}
+			s := openLite(t)
+			r := replicaOf(t, s, group.URL, keys(t))
+			alice := signedIn(t, s, r)
+			gone := storetest.NewSession(alice.User)
+			if err := r.Create(t.Context(), gone); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "both are cached", func() bool { return r.hit(t, alice.Key) && r.hit(t, gone.Key) })
+			group.Master.Stop()
+			if err := r.End(t.Context(), gone.Key); err != nil {
+				t.Errorf("logout without a master: %v", err)
+			}
+			busy(t, r, alice, 2*time.Second)
+			waitFor(t, "the replica is the master", func() bool {
+				return strings.Contains(group.Replica.Do("INFO replication"), "role:master")
+			})
+			waitFor(t, "the cache is used again", func() bool { return r.hit(t, alice.Key) })
+			if _, err := r.Find(t.Context(), gone.Key); !errors.Is(err, auth.ErrNoSession) {
+				t.Errorf("Find after logout: %v, want ErrNoSession", err)
+			}
+		})
+	}
+}
