@@ -45,9 +45,9 @@ e2e-large: ## a GiB up and down through nginx, Caddy and HAProxy (make test: 64 
 	@. test/ci/env.sh && GATEHOUSE_LARGE=1 go test -count=1 -v -run 'TestFronts/.*/(RD-04|.*MiB)' ./cmd/gatehouse
 
 .PHONY: bench
-bench: ## CPU and latency of a check and of a proxied request, beside bare net/http
+bench: ## CPU and latency of a check and of a proxied request, beside bare net/http and oauth2-proxy
 	@test/ci/install.sh bench
-	go run ./test/bench
+	. test/ci/env.sh && PATH=$$PATH:/usr/sbin go run ./test/bench
 
 .PHONY: image-steps
 image-steps: ## run the Dockerfile's own steps with buildah, from base images made here

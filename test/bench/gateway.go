@@ -65,12 +65,13 @@ func (s *stage) gateway(binary, app, name, redis string) (gateway, error) {
 // configure writes the files of a gateway and returns the name of its configuration.
 func configure(dir, port, app, redis string, secret []byte) (string, error) {
 	const text = `
-server: {listen: "127.0.0.1:%[1]s", public_url: "http://localhost:%[1]s", drain_delay: 0s}
+server: {listen: "127.0.0.1:%[1]s", public_url: "http://localhost:%[1]s", drain_delay: 0s, trusted_proxies: [{from: 127.0.0.1, headers: [for, proto, host, uri, method]}]}
 admin: {listen: "127.0.0.1:0"}
 secret: {keys_file: "%[2]s/keys"}
 login: {issuer: "http://127.0.0.1:9", client_id: bench, client_secret: bench-bench-bench}
 store: {dir: "%[2]s/data", redis: "%[3]s"}
 log: {format: json}
+forward_auth: [nginx]
 routes: [{host: "localhost:%[1]s", path: /, upstream: "%[4]s"}]
 `
 	if err := os.WriteFile(filepath.Join(dir, "keys"), []byte(base64.StdEncoding.EncodeToString(secret)+"\n"), 0o600); err != nil {

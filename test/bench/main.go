@@ -6,6 +6,9 @@
 // where requests per second depend on what else the machine is doing. Rounds are interleaved, so that
 // a slow minute hits all of them, and medians are printed.
 //
+// Session checks are put beside oauth2-proxy's with the same Redis, asked directly and by nginx's
+// auth_request; of the two the CPU time is that of the auth server alone.
+//
 // All load stays on the loopback interface, and every round ends by itself.
 package main
 

@@ -19,6 +19,7 @@ type subject struct {
 	name    string
 	url     string
 	cookie  string // a Cookie header; may be empty
+	headers []string
 	pid     int
 	against int // the subject that it is compared with
 	results []result
@@ -59,6 +60,9 @@ func load(ctx context.Context, s subject, conns int, length time.Duration) (stri
 	args := []string{"-t1", "-c" + strconv.Itoa(conns), fmt.Sprintf("-d%ds", int(length.Seconds())), "--latency"}
 	if s.cookie != "" {
 		args = append(args, "-H", "Cookie: "+s.cookie)
+	}
+	for _, line := range s.headers {
+		args = append(args, "-H", line)
 	}
 	out, err := exec.CommandContext(ctx, "wrk", append(args, s.url)...).CombinedOutput() //nolint:gosec // our own arguments
 	if err != nil {
@@ -120,11 +124,11 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// report prints the medians, and how each subject compares with its floor.
+// report prints the medians, and how each subject compares with its like.
 func report(w io.Writer, subjects []subject, p plan) {
 	fmt.Fprintf(w, "medians of %d rounds of %v, %d connections from one wrk thread\n\n", p.rounds, p.length, p.conns)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\treq/s\tp50\tp99\tCPU µs/req\tof its floor\t")
+	fmt.Fprintln(table, "\treq/s\tp50\tp99\tCPU µs/req\tof its like\t")
 	for _, s := range subjects {
 		floor := median(subjects[s.against].results, cpuOf)
 		fmt.Fprintf(table, "%s\t%.0f\t%s\t%s\t%.1f\t%.2f ×\t\n", s.name,

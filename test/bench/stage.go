@@ -19,6 +19,7 @@ type stage struct {
 	ctx       context.Context //nolint:containedctx // the run's own, shared by all its steps
 	dir       string
 	processes []*exec.Cmd
+	onStop    []func()
 }
 
 // set starts everything and lists what is to be measured, each after what it is compared with.
@@ -47,8 +48,9 @@ func (s *stage) set() ([]subject, error) {
 	if err != nil {
 		return nil, err
 	}
+	var g gateway
 	for _, kind := range []struct{ name, redis string }{{"SQLite", ""}, {"Redis before SQLite", redis}} {
-		g, err := s.gateway(binary, app, kind.name, kind.redis)
+		g, err = s.gateway(binary, app, kind.name, kind.redis)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +58,8 @@ func (s *stage) set() ([]subject, error) {
 			subject{name: "session check /_gate/me, " + kind.name, url: g.address + "/_gate/me", cookie: g.cookie, pid: g.pid, against: 0},
 			subject{name: "signed-in and proxied, " + kind.name, url: g.address + "/", cookie: g.cookie, pid: g.pid, against: 1})
 	}
-	return subjects, nil
+	checks, err := s.compareChecks(len(subjects), g, redis)
+	return append(subjects, checks...), err
 }
 
 // peer starts this program again, as one of its servers, and returns the address that it prints.
@@ -95,6 +98,9 @@ func (s *stage) stop() {
 	for i := len(s.processes) - 1; i >= 0; i-- {
 		_ = s.processes[i].Process.Signal(syscall.SIGTERM)
 		_ = s.processes[i].Wait() // it was told to end: how it says so does not matter
+	}
+	for _, end := range s.onStop {
+		end()
 	}
 }
 

@@ -11,6 +11,7 @@ cd "$(dirname "$0")/../.."
 GOLANGCI_LINT=v2.15.0
 GOTESTSUM=v1.13.0
 CADDY=v2.11.9
+OAUTH2_PROXY=v7.15.6 # what checks are compared with
 NODE_MIN=20
 
 job=${1:?which job: lint, unit, e2e, test, bench or image}
@@ -83,7 +84,7 @@ case $job in
     want npm npm
     ;;
 esac
-case $job in bench) want wrk wrk; want redis-server redis-server ;; esac
+case $job in bench) want wrk wrk; want redis-server redis-server; PATH=$PATH:/usr/sbin want nginx nginx ;; esac
 case $job in image) want buildah buildah; want busybox busybox-static; want readelf binutils ;; esac
 
 if [ ${#packages[@]} -gt 0 ]; then
@@ -111,3 +112,4 @@ case $job in lint | test) tool golangci-lint "github.com/golangci/golangci-lint/
 case $job in unit | test) tool gotestsum "gotest.tools/gotestsum@$GOTESTSUM" ;; esac
 # Debian's Caddy is older than what people install from caddyserver.com.
 case $job in unit | test) tool caddy "github.com/caddyserver/caddy/v2/cmd/caddy@$CADDY" ;; esac
+case $job in bench) tool oauth2-proxy "github.com/oauth2-proxy/oauth2-proxy/v7@$OAUTH2_PROXY" ;; esac
