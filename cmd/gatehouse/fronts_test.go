@@ -96,7 +96,7 @@ func (f *frontRig) strangers(t *testing.T) {
 	}
 	t.Run("FA-02/public is public", func(t *testing.T) {
 		resp, body := b.do("GET", f.url(wiki, "/public/a?x=1"), nil, map[string]string{"X-Auth-Request-Email": "admin@corp.test"})
-		if resp.StatusCode != 200 || body != "GET /public/a?x=1 user=\n" {
+		if resp.StatusCode != http.StatusOK || body != "GET /public/a?x=1 user=\n" {
 			t.Errorf("ID-01: %s %s", resp.Status, body)
 		}
 	})
@@ -123,7 +123,7 @@ func (f *frontRig) identity(t *testing.T, b *browser) {
 			if resp.StatusCode >= 400 && resp.StatusCode < 500 && h == nil && c.lines != "" {
 				return // refused is as good
 			}
-			if resp.StatusCode != 200 || h == nil {
+			if resp.StatusCode != http.StatusOK || h == nil {
 				t.Fatalf("%s", resp.Status)
 			}
 			for name, values := range h {
@@ -147,7 +147,7 @@ func (f *frontRig) identity(t *testing.T, b *browser) {
 	t.Run("CK-04/no other cookie", func(t *testing.T) {
 		f.got()
 		_, resp := f.raw(t, "GET /seen HTTP/1.1\r\nHost: "+wiki+":"+f.port+"\r\nCookie: "+cookie+"\r\n\r\n")
-		if h := f.got(); resp.StatusCode != 200 || strings.Contains(fmt.Sprint(h), "gate=") {
+		if h := f.got(); resp.StatusCode != http.StatusOK || strings.Contains(fmt.Sprint(h), "gate=") {
 			t.Errorf("%s: the app got %v", resp.Status, h)
 		}
 	})
@@ -185,7 +185,7 @@ func (f *frontRig) otherHosts(t *testing.T, b *browser) {
 		if resp, _ := b.do("POST", f.url(wiki, "/read/x"), url.Values{}, nil); resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("FA-02: a method that the route does not list: %s", resp.Status)
 		}
-		if resp, body := b.navigate(f.url("auth.corp.test", "/_gate/me")); resp.StatusCode != 200 || !strings.Contains(body, "alice@corp.test") {
+		if resp, body := b.navigate(f.url("auth.corp.test", "/_gate/me")); resp.StatusCode != http.StatusOK || !strings.Contains(body, "alice@corp.test") {
 			t.Errorf("the public host: %s %s", resp.Status, body)
 		}
 	})
@@ -297,7 +297,7 @@ func (f *frontRig) outage(t *testing.T) {
 	t.Run("ST-01/store down", func(t *testing.T) {
 		f.pg.Stop()
 		unknown(t)
-		if resp, body := b.do("GET", f.url(wiki, "/public/a"), nil, nil); resp.StatusCode != 200 {
+		if resp, body := b.do("GET", f.url(wiki, "/public/a"), nil, nil); resp.StatusCode != http.StatusOK {
 			t.Errorf("public: %s %s", resp.Status, body)
 		}
 	})

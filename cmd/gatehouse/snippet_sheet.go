@@ -49,12 +49,12 @@ func newSheet(cfg Config, o order) (*sheet, error) {
 		s.Identity = append(s.Identity, headerName(h.Header))
 	}
 	var err error
-	if s.Gate, err = cfg.reachedAt(cfg.Server.Listen, o.at, false); err != nil {
+	if s.Gate, err = cfg.reachedAt(cmp.Or(o.at, cfg.Server.Listen)); err != nil {
 		return nil, err
 	}
 	s.Check = s.Gate
 	if s.Apart {
-		if s.Check, err = cfg.reachedAt(cfg.Server.CheckListen, o.at, true); err != nil {
+		if s.Check, err = cfg.reachedAt(portFrom(o.at, cfg.Server.CheckListen)); err != nil {
 			return nil, err
 		}
 	}
@@ -113,6 +113,9 @@ func (s *sheet) fits(proxy string) error {
 		}
 	}
 	for _, p := range s.Apps {
+		if proxy == "ingress-nginx" && net.ParseIP(p.App.HostName()) != nil {
+			faults = append(faults, fmt.Errorf("the app of %s is at %s: an Ingress needs the name of its Service, as in http://wiki.apps.svc:3000", p.Host, p.App))
+		}
 		if p.Port() != s.Port() {
 			faults = append(faults, fmt.Errorf("%s has another port than server.public_url: the snippet makes one listener", p.Host))
 		}
@@ -170,29 +173,36 @@ type endpoint struct {
 	Name   string // the name in its certificate, or of its host
 }
 
-// reachedAt is where the proxy finds a listener of ours: as the listener says, unless that is every
-// address of this machine or the operator knows better.
-func (c *Config) reachedAt(listen, at string, check bool) (endpoint, error) {
+// reachedAt is where the proxy finds a listener of ours: at its address, or, if that is every address
+// of this machine, at loopback.
+func (c *Config) reachedAt(address string) (endpoint, error) {
 	e := endpoint{Scheme: "http", Name: hostname(c.site().Public.Host)}
 	if c.Server.TLS.CertFile != "" {
 		e.Scheme = "https"
 	}
-	if path, ok := strings.CutPrefix(cmp.Or(at, listen), "unix:"); ok {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		e.Socket = path
 		return e, nil
 	}
-	host, port, err := net.SplitHostPort(cmp.Or(at, listen))
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return endpoint{}, fmt.Errorf("--at: %w (%w)", err, errUsage)
-	}
-	if _, own, err := net.SplitHostPort(listen); check && err == nil {
-		port = own
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	e.Addr = net.JoinHostPort(host, port)
 	return e, nil
+}
+
+// portFrom is where another listener is, on the host of --at. A socket is where it is.
+func portFrom(at, listen string) string {
+	host, _, err := net.SplitHostPort(at)
+	_, port, otherwise := net.SplitHostPort(listen)
+	if err != nil || otherwise != nil {
+		return listen
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // endpointOf reads the address of an upstream, which is checked already.
