@@ -70,6 +70,7 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.eventually("the new route", open("/second/a"))
+		r.eventually("its warning", func() bool { return strings.Contains(r.log.String(), "/second lets in more people") })
 	})
 	t.Run("CF-03/symbolic link swapped, as a ConfigMap is", func(t *testing.T) {
 		for _, version := range []string{"..v1", "..v2"} {

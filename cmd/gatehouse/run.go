@@ -134,6 +134,7 @@ func (g *gateway) reload(load func() (Config, error)) {
 		g.log.Error("configuration not reloaded, the old one stays", "error", errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return
 	}
+	g.warn(cfg)
 	g.log.Info("configuration reloaded")
 }
 

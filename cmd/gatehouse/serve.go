@@ -76,9 +76,6 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range cfg.Warnings {
-		log.Warn("configuration", "warning", text)
-	}
 	keys, err := openKeys(cfg)
 	if err != nil {
 		return nil, err
@@ -86,6 +83,7 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	// What libraries write to the standard logger (net/http's transport does) belongs into ours.
 	slog.SetDefault(log)
 	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(build())}
+	g.warn(cfg)
 	// The feed tells the streams, and the streams ask the stores: neither runs before both are there.
 	heard := hearing{one: func(k auth.Key) { g.streams.Heard(k) }, all: func() { g.streams.HeardAll() }}
 	if g.stores, err = openStores(ctx, cfg, keys, g.metrics, heard); err != nil {
@@ -101,6 +99,13 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	})
 	g.health = newHealth(g.stores, g.provider)
 	return g, nil
+}
+
+// warn says what is allowed but odd about a configuration.
+func (g *gateway) warn(cfg Config) {
+	for _, text := range cfg.Warnings {
+		g.log.Warn("configuration", "warning", text)
+	}
 }
 
 func openKeys(cfg Config) (*auth.Keyring, error) {
