@@ -103,8 +103,11 @@ func TestSecondSignal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // how it ended is asked below
+	}()
 	readiness := func(want int) func() bool {
 		return func() bool { status, _ := r.get(r.admin + "/readyz"); return status == want }
 	}
