@@ -12,6 +12,7 @@ import (
 )
 
 func TestAdmin(t *testing.T) {
+	t.Parallel()
 	dialects(t, func(t *testing.T, fresh func(*testing.T) *store.SQL) {
 		s := fresh(t)
 		alice, err := s.AddUser(t.Context(), "Alice@Corp.test", "Alice", []string{"staff"})
@@ -151,6 +152,7 @@ func adminShut(t *testing.T, s *store.SQL, alice store.Account) {
 
 // RULE-05: the sweep takes only what is long over, and nobody needs to hear of it.
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	benches(t, func(t *testing.T, b bench) {
 		account, err := b.AddUser(t.Context(), "alice@corp.test", "", nil)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 // A pool that hands each transaction another connection does no harm: nothing is prepared by name,
 // no lock and no setting belongs to a session, and LISTEN goes past it.
 func TestPgbouncer(t *testing.T) {
+	t.Parallel()
 	server := storetest.Postgres(t)
 	url := storetest.Bouncer(t, server)
 	t.Run("RULE-28/pgbouncer", func(t *testing.T) {

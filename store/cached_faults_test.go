@@ -29,6 +29,7 @@ func redisKey(k auth.Key) string { return "session:" + k.String() }
 
 // Whatever happens to the cache, the database answers, and the record is written again.
 func TestRedisLosesThings(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	hand := rawRedis(t, server)
 	s := openLite(t)
@@ -77,6 +78,7 @@ func TestRedisLosesThings(t *testing.T) {
 }
 
 func TestRedisRecordLife(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	hand := rawRedis(t, server)
 	for name, c := range map[string]struct{ left, absolute, atMost time.Duration }{
@@ -101,6 +103,7 @@ func TestRedisRecordLife(t *testing.T) {
 
 // Who can write to Redis can make us forget, never forge.
 func TestRedisForgery(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	hand := rawRedis(t, server)
 	s, ring := openLite(t), keys(t)
@@ -143,6 +146,7 @@ func TestRedisForgery(t *testing.T) {
 
 // A reader that loaded the row just before it went must not put it back.
 func TestBuryBeatsLateFill(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	r, err := store.NewRedis(server.URL, keys(t), "install", time.Hour, nil)
 	if err != nil {
@@ -172,6 +176,7 @@ func TestBuryBeatsLateFill(t *testing.T) {
 }
 
 func TestStampede(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	s := openLite(t)
 	r := replicaOf(t, s, server.URL, keys(t))
@@ -222,6 +227,7 @@ func TestStampede(t *testing.T) {
 }
 
 func TestFlights(t *testing.T) {
+	t.Parallel()
 	s := openLite(t)
 	r := replicaOf(t, s, "", nil)
 	alice := signedIn(t, s, r)
@@ -290,6 +296,7 @@ func TestFlights(t *testing.T) {
 
 // While the database hangs, few wait for it, and everybody gets an answer: could not find out.
 func TestDatabaseHangs(t *testing.T) {
+	t.Parallel()
 	s := openLite(t)
 	r := replicaOf(t, s, "", nil)
 	release := r.below.Block(storetest.Find)
@@ -310,6 +317,7 @@ func TestDatabaseHangs(t *testing.T) {
 }
 
 func TestDatabaseFails(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	s := openLite(t)
 	r := replicaOf(t, s, server.URL, keys(t))

@@ -130,6 +130,7 @@ func signedIn(t *testing.T, s *store.SQL, r auth.Sessions, edit ...func(*auth.Se
 }
 
 func TestCachedSessions(t *testing.T) {
+	t.Parallel()
 	dialects(t, func(t *testing.T, fresh func(*testing.T) *store.SQL) {
 		r := storetest.Redis(t)
 		storetest.Sessions(t, func(t *testing.T) storetest.Ground {
@@ -140,6 +141,7 @@ func TestCachedSessions(t *testing.T) {
 }
 
 func TestCachedSessionsWithoutRedis(t *testing.T) {
+	t.Parallel()
 	storetest.Sessions(t, func(t *testing.T) storetest.Ground {
 		s := openLite(t)
 		return storetest.Ground{Users: s, Sessions: replicaOf(t, s, "", nil), Operator: operator{s}}

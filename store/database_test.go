@@ -18,6 +18,7 @@ import (
 )
 
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	places := map[string]func(t *testing.T) store.Options{
 		"sqlite":   func(t *testing.T) store.Options { return store.Options{Dir: t.TempDir()} },
 		"postgres": func(t *testing.T) store.Options { return store.Options{Database: storetest.Postgres(t).URL} },
@@ -55,6 +56,7 @@ func TestMigrate(t *testing.T) {
 }
 
 func TestPendingBefore(t *testing.T) {
+	t.Parallel()
 	s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +76,7 @@ func TestPendingBefore(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -106,6 +109,7 @@ func TestOpen(t *testing.T) {
 
 // A server that accepts and never answers must not hang the start.
 func TestOpenBlackHole(t *testing.T) {
+	t.Parallel()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +126,7 @@ func TestOpenBlackHole(t *testing.T) {
 }
 
 func TestSQLiteFiles(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a b?c%41#d", "data") // names that mean something in a URL
 	s := open(t, store.Options{Dir: dir})
 	signedIn(t, s, s)
@@ -161,6 +166,7 @@ func TestSQLiteFiles(t *testing.T) {
 
 // RULE-06: what was reported done survives, though the server confirms commits early.
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	server := storetest.Postgres(t, "synchronous_commit=off", "wal_writer_delay=10s", "bgwriter_delay=10s")
 	s := open(t, store.Options{Database: server.URL})
 	alice := signedIn(t, s, s)
@@ -183,25 +189,31 @@ func TestDurable(t *testing.T) {
 	})
 }
 
-func TestReadOnlyServer(t *testing.T) {
-	t.Run("RULE-06/replica", func(t *testing.T) {
-		server := storetest.Postgres(t, "default_transaction_read_only=on")
-		_, err := store.Open(t.Context(), store.Options{Database: server.URL})
-		if err == nil || !strings.Contains(err.Error(), "read only") {
-			t.Errorf("Open: %v, want a refusal of a read-only server", err)
-		}
-	})
-	t.Run("a backslash that quotes", func(t *testing.T) {
-		server := storetest.Postgres(t, "standard_conforming_strings=off")
-		_, err := store.Open(t.Context(), store.Options{Database: server.URL})
-		if err == nil || !strings.Contains(err.Error(), "standard_conforming_strings") {
-			t.Errorf("Open: %v, want a refusal", err)
-		}
-	})
+func TestRefusedServers(t *testing.T) {
+	t.Parallel()
+	server := storetest.Postgres(t)
+	for name, c := range map[string]struct{ setting, want string }{
+		"RULE-06/replica":         {"default_transaction_read_only = on", "read only"},
+		"a backslash that quotes": {"standard_conforming_strings = off", "standard_conforming_strings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := server.Database()
+			admin := hand(t, "pgx", url)
+			_, err := admin.ExecContext(t.Context(), "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET "+c.setting+"', current_database()); END$$")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = store.Open(t.Context(), store.Options{Database: url})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Open: %v, want a refusal for %q", err, c.want)
+			}
+		})
+	}
 }
 
 // ST-07: a restart leaves dead connections behind; nobody's request pays for them.
 func TestPostgresRestart(t *testing.T) {
+	t.Parallel()
 	server := storetest.Postgres(t)
 	s := open(t, store.Options{Database: server.URL})
 	alice := signedIn(t, s, s)
@@ -236,9 +248,11 @@ func TestPostgresRestart(t *testing.T) {
 }
 
 func TestHangUps(t *testing.T) {
+	t.Parallel()
+	server := storetest.Postgres(t)
 	for name, redis := range map[string]bool{"ST-07/b cache off": false, "ST-07/b cache on": true} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, store.Options{Database: storetest.Postgres(t).URL})
+			s := open(t, store.Options{Database: server.Database()})
 			url := ""
 			if redis {
 				url = storetest.Redis(t).URL
@@ -285,6 +299,7 @@ func hangUps(t *testing.T, r auth.Sessions, sessions []auth.Session, rounds int)
 
 // ST-08: the whole package's tests run in New York (TestMain); here the server is in Tokyo.
 func TestTimeZones(t *testing.T) {
+	t.Parallel()
 	b := pgBench(t, storetest.Postgres(t, "timezone=Asia/Tokyo").URL)
 	t.Run("ST-08/zones", func(t *testing.T) {
 		alice := signedIn(t, b.SQL, b.SQL)

@@ -24,8 +24,8 @@ type bench struct {
 
 // benches runs a test on each database.
 func benches(t *testing.T, test func(t *testing.T, b bench)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, liteBench(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, pgBench(t, storetest.Postgres(t).URL)) })
+	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, liteBench(t)) })
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, pgBench(t, storetest.Postgres(t).URL)) })
 }
 
 func liteBench(t *testing.T) bench {
@@ -68,6 +68,7 @@ func (b bench) count(t *testing.T, table string) (n int) {
 
 // RULE-02: whatever a cache must forget leaves a revocation, whoever did it; and nothing else does.
 func TestTriggers(t *testing.T) {
+	t.Parallel()
 	benches(t, func(t *testing.T, b bench) {
 		user, err := b.AddUser(t.Context(), "alice@corp.test", "Alice", []string{"staff"})
 		if err != nil {
@@ -117,6 +118,7 @@ func TestTriggers(t *testing.T) {
 }
 
 func TestTruncate(t *testing.T) {
+	t.Parallel()
 	b := pgBench(t, storetest.Postgres(t).URL)
 	t.Run("RULE-03/TRUNCATE", func(t *testing.T) {
 		signedIn(t, b.SQL, b.SQL)
@@ -128,6 +130,7 @@ func TestTruncate(t *testing.T) {
 }
 
 func TestMass(t *testing.T) {
+	t.Parallel()
 	benches(t, func(t *testing.T, b bench) {
 		t.Run("RULE-03/500 at once", func(t *testing.T) {
 			account, err := b.AddUser(t.Context(), "alice@corp.test", "", nil)
@@ -152,6 +155,7 @@ func TestMass(t *testing.T) {
 // Whoever ends a session, every replica hears of it, and a replica that starts late has read of it
 // before Redis may say yes.
 func TestFeed(t *testing.T) {
+	t.Parallel()
 	benches(t, func(t *testing.T, b bench) {
 		server := storetest.Redis(t)
 		ring := keys(t)
@@ -199,6 +203,7 @@ func TestFeed(t *testing.T) {
 }
 
 func TestFeedPostgres(t *testing.T) {
+	t.Parallel()
 	server := storetest.Postgres(t)
 	b := pgBench(t, server.URL)
 	r := replicaOf(t, b.SQL, storetest.Redis(t).URL, keys(t))
@@ -258,6 +263,7 @@ func TestFeedPostgres(t *testing.T) {
 
 // RULE-05: Redis is not believed for ever while the database cannot be asked.
 func TestMaxUnverified(t *testing.T) {
+	t.Parallel()
 	server := storetest.Postgres(t)
 	b := pgBench(t, server.URL)
 	r := idleReplica(t, b.SQL, storetest.Redis(t).URL, keys(t), store.FeedConfig{MaxUnverified: 3 * time.Second})
@@ -282,6 +288,7 @@ func TestMaxUnverified(t *testing.T) {
 }
 
 func TestFeedOnAll(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, store.Options{Dir: dir})
 	lite := hand(t, "sqlite", "file:"+dir+"/gatehouse.db")

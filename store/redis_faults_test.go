@@ -23,6 +23,7 @@ import (
 // TestRedisFaults keeps a signed-in user busy while Redis fails in every way, and looks that he never
 // notices, that logins and logouts work, and that the cache is used again afterwards.
 func TestRedisFaults(t *testing.T) {
+	t.Parallel()
 	for name, fail := range map[string]func(*testing.T, *storetest.RedisServer, *toxiproxy.Proxy) (heal func()){
 		"ST-01/a refuses": func(_ *testing.T, r *storetest.RedisServer, _ *toxiproxy.Proxy) func() {
 			r.Stop()
@@ -41,6 +42,7 @@ func TestRedisFaults(t *testing.T) {
 		"ST-01/f NOAUTH":  says("-NOAUTH Authentication required."),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := storetest.Redis(t)
 			proxy := cuttable(t, server.Addr)
 			s := openLite(t)
@@ -161,6 +163,7 @@ func answerAll(conn net.Conn, reply string) {
 
 // Redis became a replica of another: it answers reads and refuses writes.
 func TestRedisReadOnly(t *testing.T) {
+	t.Parallel()
 	server := storetest.Redis(t)
 	ring, s := keys(t), openLite(t)
 	a, b := replicaOf(t, s, server.URL, ring), replicaOf(t, s, server.URL, ring)
@@ -194,6 +197,7 @@ func TestRedisReadOnly(t *testing.T) {
 
 // RULE-29 and "Redis is down at start": NewRedis does not wait, and its errors are blind.
 func TestNewRedis(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ url, want string }{
 		"plain":             {url: "redis://u:hunter2@127.0.0.1:1/0"},
 		"tls":               {url: "rediss://u:hunter2@127.0.0.1:1/0"},
