@@ -28,10 +28,13 @@ func (p *Proxy) back(r *http.Request, ask Ask) string {
 // Front proxies take answers whose head is 16 KiB or less, and some of them only if they are told to.
 const maxBack = 12 << 10
 
+// maxReturn is how long an address auth.Next takes, in bytes: of a longer one nothing would be left.
+const maxReturn = 8 << 10
+
 // fitting is the first address that is not too long, or the last.
 func fitting(addresses ...string) string {
 	for _, address := range addresses {
-		if len(address) <= maxBack/3 || len(url.QueryEscape(address)) <= maxBack {
+		if len(address) <= maxReturn && len(url.QueryEscape(address)) <= maxBack {
 			return address
 		}
 	}

@@ -141,6 +141,7 @@ func TestLongWayBack(t *testing.T) {
 	for _, one := range []struct{ id, target, want string }{
 		{"RD-04/c", "/s?" + strings.Repeat("q=a%26b&", 750), "/s?" + strings.Repeat("q=a%26b&", 750)},
 		{"RD-04/c-longer", "/s?" + strings.Repeat("%26", 2700), "/s"},
+		{"RD-04/c-raw", "/s?" + strings.Repeat("a", 8185), "/s"},
 		{"RD-04/c-path", "/" + strings.Repeat("%26", 2700), "/"},
 	} {
 		t.Run(one.id, func(t *testing.T) {

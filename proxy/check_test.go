@@ -338,7 +338,7 @@ func TestRecordOfACheck(t *testing.T) {
 	w := checkWorld(t, setup{routes: []proxy.Route{{Name: "app", Host: "app.test", Path: "/", Allow: proxy.Allow{Roles: []string{"admin"}}, Next: http.NotFoundHandler()}}})
 	w.check("traefik", subject{method: "PUT", target: "/a/b?secret=1"}, w.authed(), "X-Forwarded-For: 192.0.2.7, 203.0.113.9")
 	rec := w.record(1)
-	if got := rec.Request; got.Method != "PUT" || got.Host != "app.test" || got.Path != "/a/b" || got.Client.String() != "203.0.113.9" {
+	if got := rec.Request; got.Method != http.MethodPut || got.Host != "app.test" || got.Path != "/a/b" || got.Client.String() != "203.0.113.9" {
 		t.Errorf("FA-06/a: recorded %+v", got)
 	}
 	if rec.Who.User != "alice@corp.test" || rec.Outcome.Verdict != "forbidden" || rec.Whereto.Route != "app" || rec.Whereto.Check != "traefik" || rec.Outcome.Status != 403 {
