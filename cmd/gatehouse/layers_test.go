@@ -31,7 +31,7 @@ var layers = map[string][]string{
 	"auth/standin":    {"auth", "web"},
 	"store":           {"auth", "upload", "store/migrations"},
 	"store/storetest": {"auth", "upload"}, // never store, or the fakes would share its mistakes
-	"test/bench":      {"auth", "store"},
+	"test/bench":      {"auth", "auth/standin", "store"},
 }
 
 // testLayers adds what their tests may import: the fakes and throwaway servers.
