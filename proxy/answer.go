@@ -14,11 +14,13 @@ import (
 // it returns, or answers by itself and returns nil.
 func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
 	share(w, ask, d.Route)
+	if errors.Is(d.Cause, auth.ErrTwoUsers) {
+		return p.parts.Cookies.Clash(w, r)
+	}
 	going := d.Verdict == SignInFirst && auth.Navigates(r)
 	// A cookie goes only if it is certainly dead, and only where a person is looking: the answer to
-	// a background request could overtake a login in another tab and clear its new cookie. Those of
-	// two users go at once, for with both nobody gets anywhere (RULE-07).
-	if going && errors.Is(d.Cause, auth.ErrDeadCookie) || errors.Is(d.Cause, auth.ErrTwoUsers) {
+	// a background request could overtake a login in another tab and clear its new cookie.
+	if going && errors.Is(d.Cause, auth.ErrDeadCookie) {
 		p.parts.Cookies.Clear(w)
 	}
 	if going && retrieval(r.Method) {
@@ -77,7 +79,8 @@ func stranger(ask Ask) error {
 	}
 }
 
-// twoUsers refuses a browser that carries sessions of two users (RULE-07).
+// twoUsers refuses a browser that carries sessions of two users, where no cookie can be cleared:
+// a check is answered to a proxy (RULE-07).
 func (p *Proxy) twoUsers(r *http.Request, ask Ask, d Decision) error {
 	return &web.Error{
 		Status: http.StatusBadRequest, Title: "Two accounts at once", Event: "two_users", Cause: d.Cause,

@@ -22,6 +22,7 @@ var views = []func(string) string{
 	dropParameters, // Java servers: /..;/ is /../
 	turnSlashes,    // Windows
 	resolveDots,    // RFC 3986, section 5.2.4
+	trimTails,      // Windows: /admin. and "/admin " are /admin
 	cutAgain,       // whoever parses a decoded target once more
 }
 
@@ -73,7 +74,8 @@ func readingsOf(path string) ([]string, error) {
 
 // plain reports whether a path has one reading only.
 func plain(path string) bool {
-	return !strings.ContainsAny(path, `%;\`) && !strings.Contains(path, "//") && !strings.Contains(path, "/.")
+	return !strings.ContainsAny(path, `%;\`) && !strings.Contains(path, "//") && !strings.Contains(path, "/.") &&
+		!strings.Contains(path, "./") && !strings.HasSuffix(path, ".")
 }
 
 func mergeSlashes(path string) string {
@@ -90,6 +92,22 @@ func dropParameters(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
 		segments[i], _, _ = strings.Cut(s, ";")
+	}
+	return strings.Join(segments, "/")
+}
+
+// trimTails drops the dots and blanks at the end of a segment, as Windows does with file names. Of a
+// segment that is nothing else, a dot segment is left: ".. " is taken for "..".
+func trimTails(path string) string {
+	if !strings.ContainsAny(path, ". ") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = strings.TrimRight(s, ". ")
+		if segments[i] == "" {
+			segments[i] = ".."[:min(strings.Count(s, "."), 2)]
+		}
 	}
 	return strings.Join(segments, "/")
 }

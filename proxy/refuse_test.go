@@ -65,6 +65,7 @@ func TestDecisionPathIsTheAppsPath(t *testing.T) {
 		"/public//../admin", "/public/..;/admin", "/public/.;/../admin", "/public/%252e%252e/admin", `/public/..\admin`,
 		"/public/..%5cadmin", "/public%2f..%2fadmin", "/public/%00", "//public/x", "/./public/x", "/PUBLIC/x",
 		"/public/..%3bx/admin", "/public/x/..%2f..%2fadmin", "/%70ublic/x",
+		"/public/.. /admin", "/public/..%20/admin", "/public/..%20./admin",
 	} {
 		t.Run("SK-02"+target, func(t *testing.T) { denied(t, w.ask("GET", target, xhr), up) })
 	}

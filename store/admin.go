@@ -120,9 +120,13 @@ func (s *SQL) SetRoles(ctx context.Context, email string, roles []string) error 
 }
 
 // UnbindUser lets the next login bind another account of the provider: the person's account was
-// deleted and made anew. auth.ErrNoUser: absent.
-func (s *SQL) UnbindUser(ctx context.Context, email string) error {
-	return s.alter(ctx, "unbind user", email, func(q *bun.UpdateQuery) { q.Set("issuer = NULL, subject = NULL") })
+// deleted and made anew. It ends the sessions of the old account, and tells how many were live.
+// auth.ErrNoUser: absent.
+func (s *SQL) UnbindUser(ctx context.Context, email string) (ended int, err error) {
+	return s.shut(ctx, "unbind user", email, func(ctx context.Context, tx bun.Tx, id int64) error {
+		_, err := tx.NewUpdate().Model((*user)(nil)).Set("issuer = NULL, subject = NULL").Where("id = ?", id).Exec(ctx)
+		return err
+	})
 }
 
 func (s *SQL) alter(ctx context.Context, what, email string, set func(*bun.UpdateQuery)) error {

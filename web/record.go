@@ -141,7 +141,10 @@ func open(w http.ResponseWriter, r *http.Request, peer Peer) *exchange {
 // path is the path of a request as it was sent. The query never enters a record: it may hold codes
 // and tokens.
 func path(r *http.Request) string {
-	sent, _, _ := strings.Cut(r.RequestURI, "?")
+	sent := r.RequestURI
+	if at := strings.IndexAny(sent, "?#"); at >= 0 { // a raw # is refused, and what follows it may be a secret
+		sent = sent[:at]
+	}
 	if !strings.HasPrefix(sent, "/") && sent != "*" {
 		return r.URL.EscapedPath() // absolute form or CONNECT: the rest of it is the host's
 	}

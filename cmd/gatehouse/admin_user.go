@@ -144,6 +144,7 @@ func (a *app) userEnd(use, short string, end ending) *cobra.Command {
 var why = map[string]string{
 	"removed":  "removed",
 	"disabled": "disabled",
+	"unbound":  "unbound, the next sign-in binds the row anew",
 	"kept_disabled": "disabled, not removed: login.auto_create_domains would let the e-mail in again " +
 		"if the row were gone",
 }
@@ -162,6 +163,11 @@ func (a *app) remove(ctx context.Context, cfg Config, db *store.SQL, email strin
 func disable(ctx context.Context, _ Config, db *store.SQL, email string) (string, int, error) {
 	ended, err := db.DisableUser(ctx, email)
 	return "disabled", ended, err
+}
+
+func unbind(ctx context.Context, _ Config, db *store.SQL, email string) (string, int, error) {
+	ended, err := db.UnbindUser(ctx, email)
+	return "unbound", ended, err
 }
 
 // named adds the e-mail to an error about a user that is not there.
@@ -201,18 +207,9 @@ func (a *app) userEnable() *cobra.Command {
 }
 
 func (a *app) userUnbind() *cobra.Command {
-	return a.withJSON(&cobra.Command{
-		Use:     "unbind EMAIL",
-		Short:   "Forget which account of the provider a user signed in with",
-		Long:    "Forget which account of the provider a user signed in with; the next sign-in binds anew. Do this\nwhen an account was deleted and made again, and only after asking whose it is now.",
-		Example: "  gatehouse user unbind ann@example.com",
-		Args:    emailFirst(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd, args[0], "unbound: the next sign-in binds the row anew", func(db *store.SQL, email string) error {
-				return db.UnbindUser(cmd.Context(), email)
-			})
-		},
-	})
+	cmd := a.userEnd("unbind", "Forget which account of the provider a user signed in with, and end his sessions", unbind)
+	cmd.Long = "Forget which account of the provider a user signed in with, and end his sessions; the next sign-in\nbinds anew. Do this when an account was deleted and made again, and only after asking whose it is now."
+	return cmd
 }
 
 func (a *app) userRole() *cobra.Command {

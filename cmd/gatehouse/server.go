@@ -18,6 +18,8 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 90 * time.Second
+	// untakenTimeout is how long an HTTP/2 connection may take nothing of what is due to it.
+	untakenTimeout = 2 * time.Minute
 	// lastWords is how long handlers get to close what they tunnel once their context has ended.
 	lastWords = 3 * time.Second
 )
@@ -63,6 +65,8 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		Protocols:         new(http.Protocols),
 		// net/http would answer "OPTIONS *" by itself, past the log and the rules.
 		DisableGeneralOptionsHandler: true,
+		// Deadlines are a stream's; this one is for a connection that takes no byte at all.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: untakenTimeout},
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(secure != nil)
