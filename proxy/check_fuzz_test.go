@@ -74,6 +74,32 @@ func question(kind, method, proto, host, target string) *http.Request {
 	return r
 }
 
+// RULE-12 in checks over HTTP/2: net/http hands on what contradicts itself, and Envoy's subject is the
+// check's own method and host.
+func TestContradictoryChecks(t *testing.T) {
+	gate := newBooth(t)
+	for name, edit := range map[string]func(*http.Request){
+		"RULE-12/host":   func(r *http.Request) { r.Header.Set("Host", "evil.test") },
+		"RULE-12/length": func(r *http.Request) { r.Header.Set("Content-Length", "5") },
+		"RULE-12/method": func(r *http.Request) { r.Method = "GE(T" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, kind := range []string{"envoy", "traefik"} {
+				r := question(kind, http.MethodGet, "http", "app.test", "/public/a")
+				good := httptest.NewRecorder()
+				gate.ServeHTTP(good, r)
+				r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+				edit(r)
+				bad := httptest.NewRecorder()
+				gate.ServeHTTP(bad, r)
+				if good.Code != http.StatusOK || bad.Code != http.StatusBadRequest {
+					t.Errorf("%s: got %d and, contradicting itself, %d; want 200 and 400", kind, good.Code, bad.Code)
+				}
+			}
+		})
+	}
+}
+
 // FuzzSubject looks for a subject that is allowed without a session although it is not clearly one of
 // the public route, for an answer that a front proxy could not take, and for a way out to elsewhere.
 // With steps, chosen by the fuzzer, an app reads the path in its own way (see FuzzAsk).

@@ -185,7 +185,9 @@ func TestOddSchemesAndHosts(t *testing.T) {
 // FA-05: what is not clear is not allowed, quickly, and the next good request is fine.
 func TestUnclearSubjectFailsClosed(t *testing.T) {
 	w := checkWorld(t, setup{})
+	line := w.authed()
 	long := "/" + strings.Repeat("a", 9000)
+	unclear := map[string]bool{"absent": true, "empty": true, "relative": true, "absolute": true, "two": true, "two-turned": true, "fragment": true, "query-only": true, "nul": true}
 	for name, uri := range map[string]string{
 		"absent": "", "empty": "X-Forwarded-Uri:", "zz": "X-Forwarded-Uri: %zz", "percent": "X-Forwarded-Uri: /private/%", "relative": "X-Forwarded-Uri: public/x",
 		"slashes": "X-Forwarded-Uri: //public/x", "absolute": "X-Forwarded-Uri: http://x/public/", "dots": "X-Forwarded-Uri: /public/../admin",
@@ -202,6 +204,9 @@ func TestUnclearSubjectFailsClosed(t *testing.T) {
 				began := time.Now()
 				no(t, kind, w.ask("GET", "/_gate/check/"+kind, lines...))
 				no(t, kind, w.ask("GET", "/_gate/check/"+kind, append(lines, nav)...))
+				if res := w.ask("GET", "/_gate/check/"+kind, append(lines, line)...); unclear[name] && res.StatusCode != http.StatusBadRequest {
+					t.Errorf("somebody who is signed in got %s, want 400", res.Status)
+				}
 				if took := time.Since(began); took > hang/2 {
 					t.Errorf("took %v", took)
 				}
@@ -212,6 +217,8 @@ func TestUnclearSubjectFailsClosed(t *testing.T) {
 	for name, lines := range map[string][]string{
 		"no-host":       {"X-Forwarded-Method: GET", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
 		"no-method":     {"X-Forwarded-Host: app.test", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
+		"empty-method":  {"X-Forwarded-Method:", "X-Forwarded-Host: app.test", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
+		"empty-host":    {"X-Forwarded-Method: GET", "X-Forwarded-Host:", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
 		"two-methods":   {"X-Forwarded-Method: GET", "X-Forwarded-Method: POST", "X-Forwarded-Host: app.test", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
 		"method-token":  {"X-Forwarded-Method: GE(T", "X-Forwarded-Host: app.test", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
 		"method-list":   {"X-Forwarded-Method: GET, POST", "X-Forwarded-Host: app.test", "X-Forwarded-Proto: http", "X-Forwarded-Uri: /public/a"},
@@ -236,7 +243,8 @@ func TestUnclearAddressFailsClosed(t *testing.T) {
 		"no-path": {"X-Original-URL: http://app.test", "X-Original-Method: GET"}, "no-host": {"X-Original-URL: http:///public/a", "X-Original-Method: GET"},
 		"query": {"X-Original-URL: http://app.test?/public/a", "X-Original-Method: GET"}, "user": {"X-Original-URL: http://x@app.test/public/a", "X-Original-Method: GET"},
 		"scheme": {"X-Original-URL: ftp://app.test/public/a", "X-Original-Method: GET"}, "absolute-uri": {"X-Original-URL: http://app.test:80http://evil.test/public/a", "X-Original-Method: GET"},
-		"two":         {"X-Original-URL: http://app.test/public/a", "X-Original-URL: http://app.test/admin", "X-Original-Method: GET"},
+		"two":          {"X-Original-URL: http://app.test/public/a", "X-Original-URL: http://app.test/admin", "X-Original-Method: GET"},
+		"empty-method": {"X-Original-URL: http://app.test/x", "X-Original-Method:"}, "empty-url": {"X-Original-URL:", "X-Original-Method: GET"},
 		"two-methods": {"X-Original-URL: http://app.test/public/a", "X-Original-Method: GET", "X-Original-Method: POST"},
 		"empty":       {"X-Original-URL:", "X-Original-Method:"}, "port": {"X-Original-URL: http://app.test:8x/public/a", "X-Original-Method: GET"},
 	} {
