@@ -102,8 +102,8 @@ func exchange(out io.Writer, in *bufio.Reader, command string) (string, error) {
 		return "", err
 	}
 	reply = strings.TrimSpace(reply)
-	size, err := strconv.Atoi(strings.TrimPrefix(reply, "$"))
-	if !strings.HasPrefix(reply, "$") || err != nil || size < 0 {
+	var size int
+	if n, _ := fmt.Sscanf(reply, "$%d", &size); n == 0 || size < 0 {
 		return reply, nil
 	}
 	text := make([]byte, size)

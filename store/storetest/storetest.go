@@ -5,7 +5,8 @@
 // that tests of other packages use. Memory fights back: it fails the test that hands it what a store
 // must never be given. Faulty (faulty.go) wraps any implementation and fails on command, before the
 // act or after it. Postgres and Redis (postgres.go, redis.go) start real servers for one test, which
-// can be stopped, started again and frozen.
+// can be stopped, started again and frozen; Sentinel, Cluster and RedisTLS start the other kinds of
+// Redis (topology.go, authority.go).
 //
 // What this package never does: it never imports package store, so that no suite can know which
 // implementation it runs on; and it never skips: a missing server program fails the test with the
