@@ -81,7 +81,7 @@ e2e() {
   go build -race -o "$work/gatehouse" ./cmd/gatehouse || return
   (
     cd test/e2e &&
-      GATEHOUSE=$work/gatehouse node --test --test-concurrency=1 --test-timeout=180000 --test-force-exit \
+      GATEHOUSE=$work/gatehouse timeout -k 10 1200 node --test --test-concurrency=1 --test-timeout=180000 \
         --test-reporter=spec --test-reporter-destination=stdout \
         --test-reporter=./tally.mjs --test-reporter-destination="$work/e2e.count" ./*.test.mjs </dev/null
   )
