@@ -18,10 +18,10 @@ import (
 //
 // The story. A front proxy holds a request back and asks {prefix}/check/{dialect} about it. Only a
 // trusted peer may ask. What the request is about, its subject, is read from where that dialect has
-// it (subject.go) and becomes an Ask; headers of other dialects are not even looked at. From there on
-// it goes the way of a request that came here itself: the same Ask, the same Table, the same decide.
-// Then the answer is said in the proxy's own dialect: a 2xx with who it is, or a refusal that the
-// proxy relays to its client.
+// it (check_subject.go) and becomes an Ask; headers of other dialects are not even looked at. From
+// there on it goes the way of a request that came here itself: the same Ask, the same Table, the same
+// decide. Then the answer is said in the proxy's own dialect (check_answer.go): a 2xx with who it is,
+// or a refusal that the proxy relays to its client.
 //
 // A check never reads a body, never sets a cookie, and never says 2xx to what it did not understand.
 type Checks struct {
@@ -203,58 +203,6 @@ func (c *Checks) own(ask Ask) bool {
 	return true
 }
 
-// overridden reports whether a header asks frameworks to take the request for one of another method.
-// Where it comes here itself that header is dropped (RULE-14); a front proxy would pass it on.
-func overridden(h http.Header, method string) bool {
-	for name, lines := range h {
-		if strings.HasPrefix(name, "X") && overrides[fold(name)] {
-			for _, line := range lines {
-				if !strings.EqualFold(line, method) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// spelling refuses a check that carries a header of ours in a spelling that the front proxy does not
-// erase but an app would take for it, or that names one in Connection, which has the proxy drop it
-// after it was set (RULE-19).
-func (c *Checks) spelling(h http.Header) error {
-	for name := range h {
-		if odd(name) && c.guarded[fold(name)] {
-			return misspelt(fmt.Errorf("header %.60q", name))
-		}
-	}
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			if c.guarded[fold(strings.TrimSpace(name))] {
-				return misspelt(fmt.Errorf("connection: %.60q", name))
-			}
-		}
-	}
-	return nil
-}
-
-// odd reports whether a name holds a byte that fold changes. net/http has brought the case of all
-// others into order.
-func odd(name string) bool {
-	for i := range len(name) {
-		c := name[i] | 0x20
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && name[i] != '-' {
-			return true
-		}
-	}
-	return false
-}
-
-func misspelt(cause error) *web.Error {
-	e := badRequest("This request carries an identity header that only Gatehouse may set.", cause)
-	e.Event = "spoofed_identity"
-	return e
-}
-
 func untrusted(text string) *web.Error {
 	return &web.Error{Status: http.StatusForbidden, Title: "Not allowed", Text: text, Event: "untrusted_check"}
 }
@@ -275,6 +223,13 @@ func (p *Proxy) askAbout(r *http.Request, s subject) (Ask, error) {
 		}
 	}
 	ask.page(r.Header)
-	ask.Socket = s.method == http.MethodGet && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
+	ask.Socket = s.method == http.MethodGet && opensSocket(r.Header)
 	return ask, nil
+}
+
+// opensSocket reports whether the request that a check is about is a WebSocket handshake. Traefik and
+// others remove Upgrade, which is between two neighbours, before they ask, so the headers that go with
+// it count as well: browsers send both with every handshake, and no script can leave them out.
+func opensSocket(h http.Header) bool {
+	return httpguts.HeaderValuesContainsToken(h["Upgrade"], "websocket") || len(h["Sec-Websocket-Key"]) > 0 || len(h["Sec-Websocket-Version"]) > 0
 }

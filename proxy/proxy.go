@@ -8,7 +8,8 @@
 // to sign in and comes back (back.go), anything else gets a status that programs understand.
 // Whoever is allowed goes on to the route's Next: an Upstream (upstream.go) or a handler of ours. On
 // the way out the client's copies of identity headers are erased in every spelling, and ours are set
-// (identity.go).
+// (identity.go). Front proxies that carry requests themselves ask about them (check.go, compat.go): the
+// same Ask and the same decide, answered in words that they understand.
 //
 // What this package never does: it never judges another path than the one it forwards, it never
 // believes a header because it is there, it takes "could not find out" neither for a yes nor for a no,

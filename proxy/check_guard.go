@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gatehouse-auth/gatehouse/web"
+)
+
+// What is erased or dropped on the way to an app of ours would be passed on by a front proxy, which
+// carries the request itself. So a check whose client sent such a thing is refused.
+
+// overridden reports whether a header asks frameworks to take the request for one of another method.
+// Where it comes here itself that header is dropped (RULE-14); a front proxy would pass it on.
+func overridden(h http.Header, method string) bool {
+	for name, lines := range h {
+		if strings.HasPrefix(name, "X") && overrides[fold(name)] {
+			for _, line := range lines {
+				if !strings.EqualFold(line, method) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// spelling refuses a check that carries a header of ours in a spelling that the front proxy does not
+// erase but an app would take for it, or that names one in Connection, which has the proxy drop it
+// after it was set (RULE-19).
+func (c *Checks) spelling(h http.Header) error {
+	for name := range h {
+		if odd(name) && c.guarded[fold(name)] {
+			return misspelt(fmt.Errorf("header %.60q", name))
+		}
+	}
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if c.guarded[fold(strings.TrimSpace(name))] {
+				return misspelt(fmt.Errorf("connection: %.60q", name))
+			}
+		}
+	}
+	return nil
+}
+
+// odd reports whether a name holds a byte that fold changes. net/http has brought the case of all
+// others into order.
+func odd(name string) bool {
+	for i := range len(name) {
+		c := name[i] | 0x20
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && name[i] != '-' {
+			return true
+		}
+	}
+	return false
+}
+
+func misspelt(cause error) *web.Error {
+	e := badRequest("This request carries an identity header that only Gatehouse may set.", cause)
+	e.Event = "spoofed_identity"
+	return e
+}
