@@ -228,7 +228,7 @@ func (w *wire) judge(t *testing.T) {
 		{"ID-01/in another spelling", "GET", "/x", alice, map[string]string{"X_Auth_Request_Email": "admin@corp.test"}, 400, ""},
 		{"ID-01/on a public route", "GET", "/public/a", stranger, map[string]string{"X-Auth-Request-Email": "admin@corp.test"}, 200, "GET /public/a user=\n"},
 		{"SK-01/dot segments", "GET", "/public/%2e%2e/x", stranger, nil, 401, ""},
-		{"PX-04/a handshake of a stranger", "GET", "/x", stranger, map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}, 401, ""},
+		{"PX-04/a handshake of a stranger", "GET", "/socket", stranger, map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}, 401, ""},
 		{"PX-04/a handshake from a page of another site", "GET", "/x", alice, map[string]string{"Origin": "https://evil.test", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}, 403, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -238,6 +238,9 @@ func (w *wire) judge(t *testing.T) {
 			}
 			if c.status == http.StatusUnauthorized && resp.Header.Get("Location") != "" {
 				t.Errorf("401 with Location %s", resp.Header.Get("Location"))
+			}
+			if c.path == "/socket" && strings.Contains(body, "socket") {
+				t.Errorf("the sign-in would lead back to a handshake, which cannot be opened as a page: %s", body)
 			}
 		})
 	}
