@@ -102,6 +102,7 @@ func TestBothPlacements(t *testing.T) {
 		{"SK-01/b-encoded", get("/public/secret%23/endpoint"), []string{xhr}, 401},
 		{"SK-01/b-raw", get("/public/secret#/endpoint"), []string{xhr}, 400},
 		{"SK-01/c", get("/public/x?verbose=1"), nil, 200},
+		{"SK-02/authed", get("/public/x/..%2f..%2fprivate"), []string{as(alice)}, 200},
 		{"SK-05", get("/s?a=1;b=2&c=%zz&d=4&e"), []string{as(alice)}, 200},
 		{"SK-06/a-agent", get("/private"), []string{"User-Agent: kube-probe/1.30"}, 401},
 		{"SK-06/a-dots", get("/healthz/../private"), []string{xhr}, 401},
@@ -200,6 +201,9 @@ func refused(t *testing.T, kind string, front, beside *answer) {
 	plain := strings.HasPrefix(front.Header.Get("Content-Type"), "text/plain") // net/http's own answer
 	if kind == "nginx" || want == http.StatusFound || front.Request.Method == http.MethodHead || plain {
 		return
+	}
+	if lost := "what you sent was not passed on"; strings.Contains(beside.body, lost) != strings.Contains(front.body, lost) {
+		t.Errorf("%s: says %q, in front of the app it is %q", kind, beside.body, front.body)
 	}
 	for _, name := range []string{"Content-Type", "Allow", "Vary", "Access-Control-Allow-Origin"} {
 		if beside.Header.Get(name) != front.Header.Get(name) {
