@@ -97,5 +97,5 @@ func snippet(cfg Config, o order) (string, error) {
 	if err := t.Execute(&out, s); err != nil {
 		return "", fmt.Errorf("snippet %s: %w", o.proxy, err)
 	}
-	return strings.TrimLeft(out.String(), "\n"), nil
+	return strings.Trim(out.String(), "\n") + "\n", nil
 }
