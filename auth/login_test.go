@@ -2,9 +2,16 @@ package auth_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -608,16 +615,46 @@ func TestProviderMemory(t *testing.T) {
 }
 
 func TestProviderCertificate(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	defer server.Close()
-	w := newWorld(t, func(w *world) {
-		w.config.Issuer = server.URL
-		w.config.Transport = new(http.Transport) // trusts no certificate of a test
-	})
-	p := w.browser(t).get(w.gate("/login"))
-	is(t, "LG-08: status", p.StatusCode, http.StatusBadGateway)
+	expired := certificate(t, time.Now().Add(-time.Minute))
+	roots := x509.NewCertPool()
+	roots.AddCert(expired.Leaf)
+	for name, trusts := range map[string]*x509.CertPool{"LG-08/unknown": x509.NewCertPool(), "LG-08/expired": roots} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{expired}}
+			server.StartTLS()
+			defer server.Close()
+			w := newWorld(t, func(w *world) {
+				w.config.Issuer = server.URL
+				w.config.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusts}}
+			})
+			p := w.browser(t).get(w.gate("/login"))
+			is(t, "status", p.StatusCode, http.StatusBadGateway)
+		})
+	}
+}
+
+// certificate makes a certificate for 127.0.0.1 that signs itself.
+func certificate(t *testing.T, ends time.Time) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: ends.Add(-time.Hour), NotAfter: ends,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
 // The provider may be down at start; `check --connect` asks it.

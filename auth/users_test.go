@@ -193,11 +193,19 @@ func TestSamePerson(t *testing.T) {
 	t.Run("US-05/b", func(t *testing.T) {
 		w := newWorld(t)
 		w.provider.Edit(subject("S1"))
-		is(t, "first", w.answered(t), http.StatusSeeOther) // US-05/c: binds
+		is(t, "first", w.answered(t), http.StatusSeeOther)
 		w.provider.Edit(subject("S2"))
 		is(t, "RULE-08: another account", w.answered(t), http.StatusForbidden)
 		w.provider.Edit(subject("S1"))
 		is(t, "the first again", w.answered(t), http.StatusSeeOther)
+	})
+	t.Run("US-05/c", func(t *testing.T) {
+		w := newWorld(t) // alice's row is bound to nobody yet
+		w.provider.Edit(subject("S7"))
+		is(t, "the first account binds", w.answered(t), http.StatusSeeOther)
+		is(t, "and comes in again", w.answered(t), http.StatusSeeOther)
+		w.provider.Edit(nil)
+		is(t, "any other does not", w.answered(t), http.StatusForbidden)
 	})
 	t.Run("US-05/d", func(t *testing.T) {
 		w := newWorld(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -232,5 +233,28 @@ func TestOutages(t *testing.T) {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("RULE-29: the log holds %q", secret)
 		}
+	}
+}
+
+// CF-04: a wrong password of Redis is found by check, not by the first sign-in. Gatehouse itself starts,
+// for Redis may be down at any time, and says what is degraded.
+func TestWrongRedisPassword(t *testing.T) {
+	red := storetest.Redis(t, "--requirepass", "right-one")
+	r := newRig(t)
+	r.edit("store: {dir:", fmt.Sprintf("store: {redis: %q, dir:", strings.Replace(red.URL, "redis://", "redis://:wrong-one@", 1)))
+	code, out := r.run("check", "--connect")
+	if code != exitFailure || !strings.Contains(out, "✗ store.redis") || !strings.Contains(out, "WRONGPASS") || strings.Contains(out, "wrong-one") {
+		t.Errorf("CF-04: check --connect: exit %d: %s", code, out)
+	}
+	r.start()
+	r.eventually("degraded", func() bool {
+		status, body := r.get(r.admin + "/readyz")
+		return status == http.StatusOK && strings.Contains(body, `"redis"`)
+	})
+	if _, body := r.browser().signIn(r.public+"/", "alice@corp.test"); !strings.Contains(body, "user=alice@corp.test") {
+		t.Errorf("CF-04: a sign-in without Redis: %s", body)
+	}
+	if strings.Contains(r.log.String(), "wrong-one") {
+		t.Error("RULE-29: the log holds the password")
 	}
 }
