@@ -13,12 +13,12 @@ import (
 // gateways like this one; a test carries it in its name, or docs/security.md says why Gatehouse
 // decides otherwise. The letters:
 //
-//	RD return-to targets   FA forwarded addresses   ID identity headers   SK skipping sign-in, paths
+//	RD return-to targets   FA forward auth          ID identity headers   SK skipping sign-in, paths
 //	CK cookies             LG signing in            US who is the user    ST stores
 //	LO signing out         PX proxying              SD stopping           CF configuration
 const cases = `
 RD-01 RD-02 RD-04
-FA-06
+FA-01 FA-02 FA-04 FA-05 FA-06
 ID-01 ID-02 ID-03
 SK-01 SK-02 SK-03 SK-05 SK-06
 CK-01 CK-03 CK-04
@@ -32,11 +32,12 @@ CF-01 CF-03 CF-04
 `
 
 // rules are the lessons of an attack on the design. The numbers between are of parts that are not
-// built yet: an engine of our own for HTTP/1.1 (13), forward auth (18 to 21), uploads (22 to 26).
+// built yet: an engine of our own for HTTP/1.1 (13), uploads (22 to 26).
 const rules = `
 RULE-01 RULE-02 RULE-03 RULE-04 RULE-05 RULE-06
 RULE-07 RULE-08 RULE-09 RULE-10 RULE-11 RULE-12
-RULE-14 RULE-15 RULE-16 RULE-17
+RULE-14 RULE-15 RULE-16 RULE-17 RULE-18
+RULE-19 RULE-20 RULE-21
 RULE-27 RULE-28 RULE-29 RULE-30
 `
 
