@@ -55,7 +55,7 @@ var homes = map[string][]string{
 	"github.com/uptrace/bun":               {"store/"},
 	"github.com/jackc/pgx":                 {"store/"},
 	"modernc.org/sqlite":                   {"store/"},
-	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go"},
+	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go", "store/address.go"},
 	"github.com/prometheus":                {"web/metrics.go"},
 	"golang.org/x/crypto/chacha20poly1305": {"auth/keys.go"},
 	"github.com/go-jose/go-jose":           {"auth/standin/"},

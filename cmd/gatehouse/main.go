@@ -24,10 +24,26 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly end; with it the handler goes, and a second ends us at once.
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(untilSignal(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM, which asks for an orderly
+// end. A second one ends the process at once, as it would have without us. signal.NotifyContext lets
+// the handler go only some time after its context has ended, and would swallow a quick second one.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2) // both may come before we look
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		end()
+		again := <-signals
+		signal.Reset()
+		if number, ok := again.(syscall.Signal); ok {
+			_ = syscall.Kill(os.Getpid(), number) // to ourselves it cannot fail
+		}
+	}()
+	return ctx
 }
 
 // The exit codes, as the help states them.

@@ -61,7 +61,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		MaxHeaderBytes:    headLimits.MaxHeaderBytes(),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		TLSConfig:         secure,
+		TLSConfig:         secure.Clone(), // net/http writes into it; nil stays nil
 		Protocols:         new(http.Protocols),
 		// net/http would answer "OPTIONS *" by itself, past the log and the rules.
 		DisableGeneralOptionsHandler: true,
