@@ -75,6 +75,19 @@ for (const javaScriptEnabled of [true, false]) {
       assert.equal((await ask(`${address}/`, { headers: { Accept: 'application/json', Cookie: old } })).status, 401);
     });
 
+    test('lets somebody else type who he is, and sends him away', async (t) => {
+      const { address } = await demo(t);
+      const page = await (await visitor(t, await launch(t), { javaScriptEnabled })).newPage();
+      await page.goto(`${address}/`);
+      await page.getByText('Someone else').click();
+      await page.getByLabel('E-mail').fill('carol@example.com');
+      await page.getByLabel('Name').fill('Carol Cooper');
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByText('carol@example.com').waitFor();
+      await another(page).click();
+      await signIn(page);
+    });
+
     test('RD-04 a deep link arrives byte for byte', async (t) => {
       const { address } = await demo(t);
       const page = await (await visitor(t, await launch(t), { javaScriptEnabled })).newPage();
