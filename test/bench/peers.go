@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -56,6 +58,8 @@ func relay(target *url.URL) http.Handler {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
 		},
+		// wrk hangs up at the end of each round, which is no news.
+		ErrorLog: log.New(io.Discard, "", 0),
 		Transport: &http.Transport{
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: 512,
