@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
