@@ -36,7 +36,7 @@ cp -a "$(go env GOROOT)/." "$work/base/usr/local/go/"
 cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
 base=$(buildah "${store[@]}" from scratch)
 buildah "${store[@]}" copy -q "$base" "$work/base" / >/dev/null
-buildah "${store[@]}" config --env PATH=/usr/local/go/bin:/bin --env GOTOOLCHAIN=local --env HOME=/root "$base"
+buildah "${store[@]}" config --env PATH=/usr/local/go/bin:/bin --env GOTOOLCHAIN=local --env HOME=/root --env GOPATH=/go --env GOCACHE=/go/cache "$base"
 buildah "${store[@]}" commit -q "$base" localhost/golang:steps >/dev/null
 buildah "${store[@]}" rm "$base" >/dev/null
 rm -rf "$work/base"
@@ -45,7 +45,7 @@ step "the Dockerfile's steps"
 # Modules and compiled packages that this machine already has are lent to the build: it is no slower
 # than it must be, and takes the same steps.
 buildah "${store[@]}" build --format docker --pull-never --network host \
-  -v "$(go env GOMODCACHE):/root/go/pkg/mod" -v "$(go env GOCACHE):/root/.cache/go-build" \
+  -v "$(go env GOMODCACHE):/go/pkg/mod" -v "$(go env GOCACHE):/go/cache" \
   --build-arg GO_IMAGE=localhost/golang:steps --build-arg VERSION=image-steps \
   -t localhost/gatehouse:steps .
 
