@@ -2,7 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -195,4 +202,116 @@ func TestReloadWithdrawsStream(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatalf("RULE-17: the stream goes on though its route no longer allows alice:\n%s", r.log)
 	}
+}
+
+// CF-03: a renewed certificate is shown to the next connection; half a renewal changes nothing.
+func TestReloadCertificate(t *testing.T) {
+	r := newRig(t)
+	cert, key := filepath.Join(r.dir, "tls.crt"), filepath.Join(r.dir, "tls.key")
+	renew := func(serial int64, files ...string) {
+		t.Helper()
+		texts := selfSigned(t, serial)
+		for _, name := range files {
+			if err := os.WriteFile(name, texts[filepath.Ext(name)], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	renew(1, cert, key)
+	r.edit("drain_delay", fmt.Sprintf("tls: {cert_file: %q, key_file: %q}, drain_delay", cert, key))
+	r.start()
+	shown := func() int64 {
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", r.host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	if n := shown(); n != 1 {
+		t.Fatalf("certificate %d is shown at first", n)
+	}
+	renew(2, cert) // whose key is not there yet
+	r.eventually("a complaint", func() bool { return strings.Contains(r.log.String(), "configuration not reloaded") })
+	if n := shown(); n != 1 {
+		t.Errorf("CF-03: certificate %d is shown while the pair does not fit", n)
+	}
+	renew(3, cert, key)
+	r.eventually("the new certificate", func() bool { return shown() == 3 })
+}
+
+// selfSigned makes a certificate for localhost and its key, as PEM by the ending of their files.
+func selfSigned(t *testing.T, serial int64) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		".crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		".key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}
+}
+
+// CF-03, and the rotation of docs/operations.md: new sessions are signed with the new key, nobody who
+// is in is signed out, and a key file that holds no key changes nothing.
+func TestReloadKeys(t *testing.T) {
+	r := newRig(t)
+	file := filepath.Join(r.dir, "keys")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, next := newKeyLine(t, 1), newKeyLine(t, 101)
+	put(old)
+	r.edit("log: {", fmt.Sprintf("secret: {keys_file: %q}\nlog: {", file))
+	r.start()
+	signIn := func() string {
+		t.Helper()
+		b := r.browser()
+		b.signIn(r.public+"/", "alice@corp.test")
+		return b.cookie()
+	}
+	in := func(when string, cookies ...string) {
+		t.Helper()
+		for i, cookie := range cookies {
+			if resp := r.ask(cookie, "/"); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: session %d: %s", when, i+1, resp.Status)
+			}
+		}
+	}
+	kid := func(cookie string) string { return strings.TrimPrefix(cookie, "gate=")[:1] } // six of its eight bits
+	reloads := func() int { return strings.Count(r.log.String(), "configuration reloaded") }
+	turn := func(text string) {
+		t.Helper()
+		before := reloads()
+		put(text)
+		r.eventually("a reload", func() bool { return reloads() > before })
+	}
+
+	first := signIn()
+	turn(old + next)
+	second := signIn()
+	turn(next + old)
+	third := signIn()
+	in("both keys there", first, second, third)
+	if kid(first) != kid(second) || kid(second) == kid(third) {
+		t.Errorf("the first key of the file signs: kids %s %s %s", kid(first), kid(second), kid(third))
+	}
+	turn(next)
+	in("the old key gone", first, second, third)
+	put("# no key at all\n")
+	r.eventually("a complaint", func() bool { return strings.Contains(r.log.String(), "configuration not reloaded") })
+	in("a key file without a key", third, signIn())
 }
