@@ -67,6 +67,7 @@ type Session struct {
 	EndsAt    time.Time // the absolute end; never moves
 	IP        netip.Addr
 	UserAgent string // at most 256 bytes
+	Kept      *Kept  // what was built from this snapshot, shared by its copies; nil: nothing is kept
 }
 
 // Live reports whether neither end has come by now.
