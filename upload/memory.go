@@ -3,6 +3,8 @@ package upload
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,107 +17,87 @@ const admitLimit = 5 * time.Second
 
 // Memory is the one pool of pages that all uploads of this process share.
 //
-// Whoever is admitted has pages reserved for one part and one page more, and all reservations fit
-// into the budget: so each can always fill a part and send it, in turn, and none waits for pages that
-// another holds while that one waits for his. What nobody has reserved is lent to whoever asks first:
-// those are the fast ones.
+// Whoever is admitted has pages reserved for one part and one page more. Every lease counts with what
+// it has reserved or what it holds, whichever is more, and all of them together fit into the budget:
+// so each can always fill a part and send it, in turn, and none waits for pages that another holds
+// while that one waits for his. What nobody has reserved is lent to whoever asks first: those are the
+// fast ones.
+//
+// Who waits is served in the order of coming. An upload that waits to be admitted holds up all loans
+// behind it, or the fast ones would borrow for ever what it waits for; nobody holds up a lease that
+// takes its own.
 type Memory struct {
 	mu      sync.Mutex
 	total   int           // pages
+	counted int           // over all leases, the greater of reserved and held
 	granted int           // reserved by all leases
-	lent    int           // held beyond the holders' reservations
+	held    int           // by all leases
 	users   map[int64]int // reserved, by user
 	free    []*Page
-	change  chan struct{} // closed and renewed when room is made
+	queue   []*waiter
 }
 
 // Page is a piece of memory.
 type Page [PageSize]byte
 
-// NewMemory makes a pool of a budget in bytes. Pages are allocated when they are first needed and kept.
+// waiter is whoever waits for room: an upload to be admitted, or a lease for a page more.
+type waiter struct {
+	lease *Lease
+	admit bool
+	ready chan struct{} // closed once it is served
+	page  *Page         // what a lease was given
+}
+
+var (
+	errBudget = errors.New("the part of an upload is larger than the memory budget")
+	errClosed = errors.New("take a page of a closed lease")
+)
+
+// NewMemory makes a pool of a budget in bytes, of which whole pages count. Pages are made when they
+// are first needed, and kept.
 func NewMemory(budget int64) *Memory {
-	return &Memory{total: int(budget / PageSize), users: map[int64]int{}, change: make(chan struct{})}
+	return &Memory{total: int(budget / PageSize), users: map[int64]int{}}
 }
 
 // Admit reserves room for an upload whose parts have at most part bytes. One user may have at most a
 // quarter of the budget reserved, but always one upload (RULE-23). It waits a few seconds; then the
 // error is ErrBusy. Close the lease when every page was given back.
 func (m *Memory) Admit(ctx context.Context, user, part int64) (*Lease, error) {
-	pages := int((part+PageSize-1)/PageSize) + 1
-	late := time.NewTimer(admitLimit)
-	defer late.Stop()
-	for {
-		l, wait := m.admit(user, pages)
-		if l != nil {
-			return l, nil
-		}
-		select {
-		case <-wait:
-		case <-late.C:
-			return nil, ErrBusy
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	pages := pagesFor(part)
+	if pages > m.total {
+		return nil, fmt.Errorf("%w: %d of %d pages", errBudget, pages, m.total)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, admitLimit, ErrBusy)
+	defer cancel()
+	w := &waiter{lease: &Lease{memory: m, user: user, reserved: pages}, admit: true}
+	if err := m.wait(ctx, w); err != nil {
+		return nil, err
+	}
+	return w.lease, nil
 }
 
-func (m *Memory) admit(user int64, pages int) (*Lease, <-chan struct{}) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	crowded := m.users[user] > 0 && m.users[user]+pages > m.total/4
-	// What is lent out comes back, but not at once: a reservation is of pages that are there.
-	if crowded || m.granted+m.lent+pages > m.total {
-		return nil, m.change
-	}
-	m.granted += pages
-	m.users[user] += pages
-	return &Lease{memory: m, user: user, reserved: pages}, nil
-}
+// pagesFor is how many pages an upload has reserved: a part of it, and one more.
+func pagesFor(part int64) int { return int((part+PageSize-1)/PageSize) + 1 }
 
 // Lease is the room of one upload. It is safe for concurrent use.
 type Lease struct {
-	memory   *Memory
-	user     int64
-	reserved int
-	held     int // guarded by memory.mu
-}
+	memory *Memory
+	user   int64
 
-// errNoRoom says that a lease asked for more than the whole pool can give.
-var errNoRoom = errors.New("upload: a lease without pages")
+	// Guarded by memory.mu.
+	reserved int
+	held     int
+	closed   bool
+}
 
 // Take returns a page. Within the reservation there is always one; beyond it, Take waits until one is
 // given back, here or elsewhere, or until ctx ends.
 func (l *Lease) Take(ctx context.Context) (*Page, error) {
-	for {
-		p, wait := l.take()
-		if p != nil {
-			return p, nil
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	w := &waiter{lease: l}
+	if err := l.memory.wait(ctx, w); err != nil {
+		return nil, err
 	}
-}
-
-func (l *Lease) take() (*Page, <-chan struct{}) {
-	m := l.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if l.held >= l.reserved {
-		if m.granted+m.lent >= m.total {
-			return nil, m.change
-		}
-		m.lent++
-	}
-	l.held++
-	if n := len(m.free); n > 0 {
-		p := m.free[n-1]
-		m.free = m.free[:n-1]
-		return p, nil
-	}
-	return new(Page), nil
+	return w.page, nil
 }
 
 // Give returns a page to the pool.
@@ -123,40 +105,147 @@ func (l *Lease) Give(p *Page) {
 	m := l.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l.held > l.reserved {
-		m.lent--
-	}
-	l.held--
 	m.free = append(m.free, p)
-	m.wake()
+	m.count(l, l.reserved, l.held-1)
+	m.serve()
 }
 
-// Close ends the reservation.
+// Close ends the reservation. An error says that pages are still held: they count until they are given
+// back, which must still be done.
 func (l *Lease) Close() error {
 	m := l.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l.reserved == 0 {
-		return errNoRoom
+	if l.closed {
+		return nil
 	}
-	m.granted -= l.reserved
+	l.closed = true
 	if m.users[l.user] -= l.reserved; m.users[l.user] == 0 {
 		delete(m.users, l.user)
 	}
-	l.reserved = 0
-	m.wake()
+	m.count(l, 0, l.held)
+	m.serve()
+	if l.held > 0 {
+		return fmt.Errorf("close a lease: %d pages are still held", l.held)
+	}
 	return nil
 }
 
-// wake tells all who wait to look again.
-func (m *Memory) wake() {
-	close(m.change)
-	m.change = make(chan struct{})
+// wait queues up and returns once w is served, or why it will not be.
+func (m *Memory) wait(ctx context.Context, w *waiter) error {
+	if !m.join(w) {
+		return errClosed
+	}
+	select {
+	case <-w.ready:
+		return nil
+	default:
+	}
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+	}
+	if m.leave(w) {
+		return context.Cause(ctx)
+	}
+	return nil // it was served in the same moment
+}
+
+// join puts w at the end of the queue and serves whom it can.
+func (m *Memory) join(w *waiter) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w.lease.closed {
+		return false
+	}
+	w.ready = make(chan struct{})
+	m.queue = append(m.queue, w)
+	m.serve()
+	return true
+}
+
+// leave takes w out of the queue, and reports whether it was still there.
+func (m *Memory) leave(w *waiter) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := slices.Index(m.queue, w)
+	if at < 0 {
+		return false
+	}
+	m.queue = slices.Delete(m.queue, at, at+1)
+	m.serve() // whoever stood behind it
+	return true
+}
+
+// serve gives to all in the queue whose turn it is.
+func (m *Memory) serve() {
+	full := false // somebody waits for room, so nothing is lent to those behind
+	m.queue = slices.DeleteFunc(m.queue, func(w *waiter) bool {
+		switch {
+		case !w.admit && w.lease.held < w.lease.reserved:
+		case full || w.admit && m.crowded(w.lease):
+			return false // a user above his share holds up nobody else
+		case m.counted+w.needs() > m.total:
+			full = true
+			return false
+		}
+		m.hand(w)
+		return true
+	})
+}
+
+// crowded reports whether a user has as much as one may have.
+func (m *Memory) crowded(l *Lease) bool {
+	has := m.users[l.user]
+	return has > 0 && has+l.reserved > m.total/4
+}
+
+// needs is how many pages more would be counted once w is served.
+func (w *waiter) needs() int {
+	if w.admit {
+		return w.lease.reserved
+	}
+	return 1
+}
+
+// hand serves w.
+func (m *Memory) hand(w *waiter) {
+	l := w.lease
+	if w.admit {
+		m.users[l.user] += l.reserved
+		m.counted += l.reserved
+		m.granted += l.reserved
+	} else {
+		w.page = m.page()
+		m.count(l, l.reserved, l.held+1)
+	}
+	close(w.ready)
+}
+
+// count notes what a lease now has.
+func (m *Memory) count(l *Lease, reserved, held int) {
+	m.counted += max(reserved, held) - max(l.reserved, l.held)
+	m.granted += reserved - l.reserved
+	m.held += held - l.held
+	l.reserved, l.held = reserved, held
+}
+
+// page is a free page, or a new one. There are never more than the budget has: all that were made are
+// either free or held.
+func (m *Memory) page() *Page {
+	n := len(m.free)
+	if n == 0 {
+		return newPage()
+	}
+	p := m.free[n-1]
+	m.free = m.free[:n-1]
+	return p
 }
 
 // InUse returns how many bytes are held in pages, and how many are reserved.
 func (m *Memory) InUse() (held, reserved int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return int64(m.total-len(m.free)) * PageSize, int64(m.granted) * PageSize
+	return int64(m.held) * PageSize, int64(m.granted) * PageSize
 }

@@ -1,14 +1,16 @@
 // Package upload takes files from signed-in people and puts them into a bucket as they come.
 //
-// The story. The uploader is the Next of a route like any other, so that whoever gets here was let in
-// by the same gate, and who it is stands in Parts.Who. The request's page must be our own or a listed
-// one, its declared sizes within the limits, and there must be room in Memory for one part of it: all
-// of that is judged before a byte of the body is read (handler.go). Then each file of a form (form.go),
-// or the body itself, goes the same way (intake.go): a key without a byte of user text, a row in Files,
-// and the bytes from the socket into pages, through the digest, and on into the Bucket. Whatever must
-// hold before a file may exist (its length, its digest, that the session is still alive) is asked by
-// the body at its end: a body that fails leaves nothing in the bucket. Then the row is settled, and
-// only then does the client hear 201. What a crash leaves is found by its row (janitor.go).
+// The story. The uploader is the Next of a route like any other (handler.go), so that whoever gets
+// here was let in by the same gate. The request's page must be our own or a listed one, its declared
+// sizes within the limits and the quota, and there must be room in Memory for one part of it: all of
+// that is judged before a byte of the body is read (receive.go). The body comes through an inflow
+// (inflow.go), which watches that it comes at all, and fast enough. Each file of a form (form.go), or
+// the body itself, then goes the same way (intake.go): a key without a byte of user text, a row in
+// Files, and the bytes from the socket into pages, through the digest, and on into the Bucket. Whatever
+// must hold before a file may exist (its length, its digest, that the session is still alive) is asked
+// by the body at its end (content.go): a body that fails leaves nothing in the bucket. Then the row is
+// settled, and only then does the client hear 201 (answer.go). What a crash leaves is found by its row
+// (janitor.go). Their owners list, fetch and delete files in files.go and download.go.
 //
 // What this package never does: it never holds a file in memory or on a disk of its own, it never
 // reads for somebody who has no room reserved, it never lets a client's word into a key, and it never
@@ -18,6 +20,7 @@ package upload
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -30,8 +33,12 @@ var (
 	ErrUnavailable = errors.New("the bucket is not available")
 	// ErrNoFile says that no row has that id, or none in the state that was asked for.
 	ErrNoFile = errors.New("no such file")
-	// ErrQuota says that a user has as much as he may have.
-	ErrQuota = errors.New("the quota is used up")
+	// ErrQuota says that a user has as much as he may have. It comes as one of the three below, which
+	// name the bound that was met.
+	ErrQuota      = errors.New("the quota is used up")
+	ErrQuotaBytes = fmt.Errorf("%w: bytes", ErrQuota)
+	ErrQuotaFiles = fmt.Errorf("%w: files", ErrQuota)
+	ErrQuotaLive  = fmt.Errorf("%w: uploads at once", ErrQuota)
 	// ErrBusy says that there is no room in memory for one more upload now.
 	ErrBusy = errors.New("no memory is left for another upload")
 )
@@ -40,9 +47,10 @@ var (
 type Bucket interface {
 	// Put keeps all of body under key, or nothing visible under key. It returns nil only if what is
 	// there has the size that it reports, by the bucket's own word. An error of body's Read is in the
-	// chain of the error. When Put fails, or ctx ends in its middle, what was sent so far is removed
+	// chain of the error, and it means that nothing may be kept. When Put fails, or ctx ends in its middle, what was sent so far is removed
 	// again, on a context of its own; if even that fails, the janitor finds it by the row. An answer
-	// that was lost is settled by asking, never by guessing (RULE-26). Keys are used once.
+	// that was lost is settled by asking, never by guessing (RULE-26). Keys are used once. Put returns
+	// only when nothing reads the body or holds a page any more.
 	Put(ctx context.Context, key string, body Body, meta Meta) (Object, error)
 
 	// Open reads length bytes of an object from offset on; a length below zero means all that
@@ -57,12 +65,14 @@ type Bucket interface {
 	Delete(ctx context.Context, key string) error
 }
 
-// Body is what a Put is to keep.
+// Body is what a Put is to keep. Its Read blocks while the client is slow, may return few bytes at a
+// time, and is called by one goroutine at a time, best with whole pages. Only after io.EOF may the
+// object be made visible: before it, what must hold is not known to hold.
 type Body struct {
 	io.Reader
 	Bound int64  // it has at most so many bytes
-	Part  int64  // the size of all its parts but the last, where a bucket takes parts
-	Pages *Lease // the memory that a Put may use
+	Part  int64  // the size of all its parts but the last, where a bucket takes parts; whole pages
+	Pages *Lease // the memory that a Put may use: at least min(Bound, Part) and a page are its own
 }
 
 // Meta is what a bucket keeps beside an object's bytes.

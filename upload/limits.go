@@ -1,0 +1,81 @@
+package upload
+
+import "time"
+
+// Limits bounds what people may put. All sizes are in bytes. A zero means no bound, but for Part,
+// Parts, MaxFiles, MaxFields and Stall, where it means the default.
+type Limits struct {
+	MaxFileSize    int64
+	MaxRequestSize int64
+	MaxFiles       int           // in one request; 50 by default
+	MaxFields      int64         // of all text fields of a form together; 1 MiB by default
+	Part           int64         // the least size of a bucket's parts; 8 MiB by default
+	Parts          int           // the most parts that the bucket takes for one object; 10,000 by default
+	Quota          Quota         // of each user
+	Stall          time.Duration // how long a client may send nothing, or not take what is due to it; 30 s by default
+	MinRate        int64         // bytes a second that a client must send at least, over the time of Stall
+	Allow          []string      // media types that may come in, such as image/png or image/*; empty: all
+	Deny           []string      // media types that may not
+	Digest         Digest        // empty means SHA256
+	SeeAll         []string      // roles whose users may list and read the files of all; to delete is the owner's
+}
+
+// Digest says which digest is made of every file.
+type Digest string
+
+// The digests.
+const (
+	SHA256   Digest = "sha256"
+	NoDigest Digest = "none" // a digest that a client sends along is compared all the same
+)
+
+const (
+	defaultFiles  = 50
+	defaultFields = 1 << 20
+	defaultPart   = 8 << 20
+	defaultParts  = 10_000
+	defaultStall  = 30 * time.Second
+	// unbounded is the bound of a file where none is set: what S3 takes at most for one object.
+	unbounded = 5 << 40
+)
+
+// filled returns the limits with their defaults in place.
+func (l Limits) filled() Limits {
+	l.MaxFiles = or(l.MaxFiles, defaultFiles)
+	l.MaxFields = or(l.MaxFields, defaultFields)
+	l.Part = or(l.Part, defaultPart)
+	l.Parts = or(l.Parts, defaultParts)
+	l.Stall = or(l.Stall, defaultStall)
+	l.Digest = or(l.Digest, SHA256)
+	l.MaxFileSize = or(l.MaxFileSize, unbounded)
+	return l
+}
+
+// or is v, or a default for a zero.
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// bound is the most bytes that a file may have in a body of a declared length (negative: unknown).
+func (l Limits) bound(length int64) int64 {
+	most := l.MaxFileSize
+	if l.MaxRequestSize > 0 {
+		most = min(most, l.MaxRequestSize)
+	}
+	if length >= 0 {
+		most = min(most, length)
+	}
+	return most
+}
+
+// part is the one size of all parts of an object with at most bound bytes. Parts of one size are what
+// every S3 server takes, and as few as needed so that the last one has a number that it takes (UP-06).
+func (l Limits) part(bound int64) int64 {
+	least := (bound + int64(l.Parts) - 1) / int64(l.Parts)
+	size := max(l.Part, least)
+	return (size + PageSize - 1) / PageSize * PageSize
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package upload
+
+// newPage makes a page.
+func newPage() *Page { return new(Page) }
