@@ -62,24 +62,6 @@ func (s *SQL) Find(ctx context.Context, k auth.Key) (found auth.Session, err err
 	return found, nil
 }
 
-// Touch keeps the contract of auth.Sessions. It is one conditional UPDATE: of many at once the first
-// moves the end, and the others no longer meet the condition.
-func (s *SQL) Touch(ctx context.Context, k auth.Key, ttl time.Duration) (err error) {
-	defer func(start time.Time) { s.observe.note("database", "touch", start, outcome(err)) }(time.Now())
-	now := time.Now().UTC()
-	_, err = s.db.NewUpdate().Model((*session)(nil)).
-		Set("expires_at = CASE WHEN ends_at < ? THEN ends_at ELSE ? END", stamp(now.Add(ttl)), stamp(now.Add(ttl))).
-		Set("last_seen = ?", stamp(now)).
-		Where("token_hash = ?", k[:]).
-		Where("expires_at > ?", stamp(now)).Where("ends_at > ?", stamp(now)).
-		Where("expires_at <= ?", stamp(now.Add(ttl-ttl/12))).Where("expires_at < ends_at").
-		Exec(ctx)
-	if err != nil {
-		return fmt.Errorf("touch session: %w", tidy(err))
-	}
-	return nil
-}
-
 // End keeps the contract of auth.Sessions.
 func (s *SQL) End(ctx context.Context, k auth.Key) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "end", start, outcome(err)) }(time.Now())

@@ -29,6 +29,7 @@ type SQL struct {
 	dir     string // of the SQLite file; empty with Postgres
 	listen  string // address for LISTEN; empty with SQLite
 	observe Observe
+	slides  *slides
 }
 
 // Open connects to the database and waits at most five seconds for it. It does not migrate.
@@ -39,7 +40,7 @@ func Open(ctx context.Context, o Options) (*SQL, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.observe = o.Observe
+	s.observe, s.slides = o.Observe, newSlides(s.slideAll)
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: cannot connect: %w", s.setting(), err), s.Close())
 	}
@@ -60,8 +61,11 @@ func open(o Options) (*SQL, error) {
 // Ping tells whether the database answers.
 func (s *SQL) Ping(ctx context.Context) error { return tidy(s.db.PingContext(ctx)) }
 
-// Close closes all connections. What is under way fails.
-func (s *SQL) Close() error { return s.db.Close() }
+// Close writes the slides that have gathered and closes all connections. What else is under way fails.
+func (s *SQL) Close() error {
+	s.slides.close()
+	return s.db.Close()
+}
 
 // InstallID names this installation; the first migration made it.
 func (s *SQL) InstallID(ctx context.Context) (id string, err error) {
