@@ -124,13 +124,21 @@ func escapeTarget(target string) string {
 
 // JSON answers a program with v, status 200.
 func JSON(w http.ResponseWriter, r *http.Request, v any) error {
+	return Reply(w, r, http.StatusOK, v)
+}
+
+// Reply answers a program with v and a status of its own.
+func Reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write json: %w", err)
 	}
 	prepare(w, r)
+	body = append(body, '\n')
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n')) // the record notes a client that has gone
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the record notes a client that has gone
 	return nil
 }
 
