@@ -25,14 +25,22 @@ type flow struct {
 	ctl   *http.ResponseController
 	r     *http.Request
 	pass  *passage
+	rec   *web.Record
 	stall time.Duration
 	start time.Time
 	in    inflow
 	err   error // of the first write that failed
 
+	reins
+}
+
+// reins are what others than the goroutine that serves may pull.
+type reins struct {
 	mu     sync.Mutex
-	done   bool    // the deadlines of the connection are no longer ours
-	tunnel *tunnel // what became of the connection after a handshake
+	done   bool      // the deadlines of the connection are no longer ours
+	until  time.Time // what the client has to take the next bytes; zero: nothing is due
+	tunnel *tunnel   // what became of the connection after a handshake
+	line   *line     // to the app, where the lean engine carries; nil: none, or it was cut
 }
 
 type flowKey struct{}
@@ -40,7 +48,7 @@ type flowKey struct{}
 func flowOf(ctx context.Context) *flow { return ctx.Value(flowKey{}).(*flow) }
 
 func newFlow(w http.ResponseWriter, r *http.Request, pass *passage, stall time.Duration) *flow {
-	f := &flow{ResponseWriter: w, ctl: http.NewResponseController(w), r: r, pass: pass, stall: stall, start: time.Now()}
+	f := &flow{ResponseWriter: w, ctl: http.NewResponseController(w), r: r, pass: pass, rec: web.RecordOf(r.Context()), stall: stall, start: time.Now()}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// Otherwise net/http reads up to 256 KiB of the body by itself once an answer begins, and an
 		// app that answers while it still reads would miss them.
@@ -51,7 +59,7 @@ func newFlow(w http.ResponseWriter, r *http.Request, pass *passage, stall time.D
 
 // arrived notes how long the app took to answer.
 func (f *flow) arrived() {
-	web.RecordOf(f.r.Context()).Whereto.Latency = time.Since(f.start)
+	f.rec.Whereto.Latency = time.Since(f.start)
 }
 
 // used notes that bytes moved: for a session that is use.
@@ -96,20 +104,38 @@ func (f *flow) begin() error {
 	if err := f.r.Context().Err(); err != nil {
 		return err
 	}
-	_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall)) // not supported by test recorders only
+	f.due()
 	return nil
+}
+
+// due gives the client the stall time for what comes next, or up to an eighth more: the deadline of a
+// connection is worth a timer, so it is not moved for every write.
+func (f *flow) due() {
+	if now := time.Now(); f.until.Before(now.Add(f.stall)) {
+		f.until = now.Add(f.stall + f.stall/8)
+		_ = f.ctl.SetWriteDeadline(f.until) // not supported by test recorders only
+	}
 }
 
 func (f *flow) end(err error) error {
 	if f.r.ProtoMajor == 2 {
 		// Over HTTP/2 a write deadline that passes resets even a stream that is only quiet.
-		_ = f.ctl.SetWriteDeadline(time.Time{})
+		f.quieten()
 	}
 	if err != nil && f.err == nil {
 		f.err = err
 	}
 	f.used()
 	return err
+}
+
+func (f *flow) quieten() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.r.Context().Err() == nil {
+		f.until = time.Time{}
+		_ = f.ctl.SetWriteDeadline(f.until)
+	}
 }
 
 // cut makes a write that waits for the client fail once the session is over.
@@ -122,6 +148,38 @@ func (f *flow) cut() {
 	case !f.done:
 		_ = f.ctl.SetWriteDeadline(time.Unix(1, 0))
 	}
+	if f.line != nil {
+		_ = f.line.SetDeadline(time.Unix(1, 0))
+		f.line = nil
+	}
+}
+
+// engage lets the end of the session, or of the client, cut a line to the app as well.
+func (f *flow) engage(c *line) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.line = c
+	return f.r.Context().Err()
+}
+
+// patient takes the deadline off the line: an app may take as long as it likes between two bytes.
+func (f *flow) patient(c *line) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.r.Context().Err(); err != nil || c.until.IsZero() {
+		return err
+	}
+	c.until = time.Time{}
+	return c.SetDeadline(c.until)
+}
+
+// release gives the line up. It reports false if the line was cut.
+func (f *flow) release() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	whole := f.line != nil
+	f.line = nil
+	return whole
 }
 
 // finish ends an exchange: what net/http still has to flush, and what is left of a request's body,
@@ -133,14 +191,14 @@ func (f *flow) finish() {
 	defer f.mu.Unlock()
 	f.done = true
 	if f.tunnel == nil && f.r.Context().Err() == nil {
-		_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
+		f.due()
 	}
 }
 
 // broken notes why an exchange ended in the middle of an answer. ReverseProxy then panics, so that
 // net/http breaks the connection and no client takes half an answer for a whole one (golang/go#23643).
-func (f *flow) broken(rec *web.Record) {
-	v := recover()
+func (f *flow) broken() {
+	rec, v := f.rec, recover()
 	if v == nil {
 		return
 	}

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
-	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 // rewrite makes the request that the app gets. It runs after ReverseProxy removed the hop-by-hop
@@ -19,23 +18,19 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	f := flowOf(pr.In.Context())
 	pass, out := f.pass, pr.Out
 	u.address(out, pass.ask)
-	pass.identity.Erase(out.Header)
+	u.erase(out.Header, pass)
 	auth.Strip(out.Header)
 	switch {
-	case pass.decision.Verdict == Allowed && pass.decision.Session.ID != 0 && pass.decision.Route.Access != Public:
+	case pass.vouched():
 		pass.identity.Vouch(out.Header, pass.decision.Session.User)
 	case pass.ask.Wanted != "":
 		out.Header.Del("Cookie") // a preflight carries no credentials (Fetch standard, section 4.8)
-	}
-	if pass.decision.Ruled || pass.ask.Wanted != "" {
-		dropOverrides(out.Header) // a preflight passes without a session, and is to stay one
 	}
 	if !pass.ask.Socket {
 		out.Header.Del("Connection")
 		out.Header.Del("Upgrade")
 	}
-	u.forward(out.Header, pass)
-	out.Header.Set("X-Request-Id", web.RecordOf(pr.In.Context()).ID)
+	u.tell(f, func(name, value string) { out.Header[name] = []string{value} })
 	if out.Body != nil {
 		out.Close = bodiless[pass.ask.Method]
 		pass.identity.Erase(out.Trailer)
@@ -56,14 +51,38 @@ func (u *Upstream) address(out *http.Request, ask Ask) {
 	}
 	to.RawQuery, to.ForceQuery = strings.TrimPrefix(ask.Query, "?"), ask.Query == "?"
 	out.URL = &to
+	out.Host = u.hostFor(ask)
+}
+
+// hostFor is the Host that the app gets; empty: its own.
+func (u *Upstream) hostFor(ask Ask) string {
 	switch u.target.Host {
 	case "", "client":
-		out.Host = ask.Host
+		return ask.Host
 	case "upstream":
-		out.Host = ""
-	default:
-		out.Host = u.target.Host
+		return ""
 	}
+	return u.target.Host
+}
+
+// erase removes what the client says in our place, and what changes the method where that was judged: a
+// preflight passes without a session, and is to stay one.
+func (u *Upstream) erase(h http.Header, pass *passage) {
+	drop := claimed
+	if pass.decision.Ruled || pass.ask.Wanted != "" {
+		drop |= overriding
+	}
+	page := u.names.of(pass.identity)
+	for name := range h {
+		if u.names.fate(page, name)&drop != 0 {
+			delete(h, name)
+		}
+	}
+}
+
+// vouched reports whether the app is told who is signed in.
+func (p *passage) vouched() bool {
+	return p.decision.Verdict == Allowed && p.decision.Session.ID != 0 && p.decision.Route.Access != Public
 }
 
 // cut is a path as the app knows it: without the prefix that it does not know.
@@ -90,37 +109,34 @@ func (u *Upstream) strays(ask Ask) bool {
 // there is none.
 var bodiless = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodDelete: true, http.MethodOptions: true}
 
-// forward tells the app where the request came from, in the words of the peer that we believe and in
-// no others.
-func (u *Upstream) forward(h http.Header, pass *passage) {
-	if pass.ask.Client.IsValid() {
-		client := pass.ask.Client.String()
-		h["X-Forwarded-For"] = []string{client}
-		h["X-Real-Ip"] = []string{client}
+// tell tells the app where the request came from, in the words of the peer that we believe and in no
+// others, and by what id we know it.
+func (u *Upstream) tell(f *flow, set func(name, value string)) {
+	ask := f.pass.ask
+	if ask.Client.IsValid() {
+		client := ask.Client.String()
+		set("X-Forwarded-For", client)
+		set("X-Real-Ip", client)
 	}
-	h["X-Forwarded-Host"] = []string{pass.ask.Host}
-	h["X-Forwarded-Proto"] = []string{pass.ask.Scheme}
+	set("X-Forwarded-Host", ask.Host)
+	set("X-Forwarded-Proto", ask.Scheme)
 	if u.target.Strip != "" && u.target.Strip != "/" {
-		h["X-Forwarded-Prefix"] = []string{u.target.Strip}
+		set("X-Forwarded-Prefix", u.target.Strip)
 	}
+	set("X-Request-Id", f.rec.ID)
 }
 
 // overrides are the headers by which some frameworks let a request be of another method than the one
 // that was judged (RULE-14).
 var overrides = map[string]bool{"x-http-method-override": true, "x-http-method": true, "x-method-override": true}
 
-func dropOverrides(h http.Header) {
-	for name := range h {
-		if overrides[fold(name)] {
-			delete(h, name)
-		}
-	}
-}
-
 // own drops the cookies with our names that an app sets: it would sign people out, or in as somebody
 // else. A cookie without a name counts by its value, since a browser sends that alone.
 func own(h http.Header) {
 	lines := h["Set-Cookie"]
+	if len(lines) == 0 {
+		return
+	}
 	kept := lines[:0:0]
 	for _, line := range lines {
 		name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), ";")
@@ -137,6 +153,9 @@ func own(h http.Header) {
 // targeted are headers that speak to shared caches past Cache-Control (RFC 9213 and its forerunners).
 var targeted = []string{"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires"}
 
+// onlyPrivate is what most answers get. It has no room, so that whoever adds to it gets a copy.
+var onlyPrivate = []string{"private"}
+
 // keepPrivate keeps shared caches from storing what one user saw (RULE-14). What the app says of
 // browsers' own caches stays. A route with a shared cache keeps what the app says, if it says something.
 func keepPrivate(h http.Header, route *Route) {
@@ -145,7 +164,11 @@ func keepPrivate(h http.Header, route *Route) {
 		return
 	}
 	for _, name := range targeted {
-		h.Del(name)
+		delete(h, name)
+	}
+	if len(lines) == 0 {
+		h["Cache-Control"] = onlyPrivate
+		return
 	}
 	var kept []string
 	private := false

@@ -25,6 +25,7 @@ import (
 type Target struct {
 	URL    string // http://host:port, https://host:port, h2c://host:port or unix:/path/to/socket
 	Host   string // the Host it gets: "client" (the default) the one that was asked for, "upstream" its own, or any other name
+	Engine string // EngineLean or EngineStdlib (the default): what carries requests without a body
 	Strip  string // a path prefix that it does not know: cut off, and told in X-Forwarded-Prefix
 	TLS    ClientTLS
 	Dial   time.Duration // until a connection stands, and again until TLS does; 0: 3 s
@@ -52,9 +53,12 @@ const (
 // Upstream carries requests to one app. As a http.Handler it serves only what a Proxy let through.
 type Upstream struct {
 	target    Target
+	name      string // as the log and the metrics have it
 	url       *url.URL
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
+	lean      *lean // nil: not for this app
+	names     names
 }
 
 // NewUpstream makes an upstream. It connects to nothing. The error names the setting that is wrong.
@@ -65,6 +69,14 @@ func NewUpstream(t Target) (*Upstream, error) {
 	var err error
 	if u.url, u.transport, err = transport(t); err != nil {
 		return nil, err
+	}
+	u.name = nameOf(t, u.url)
+	switch t.Engine {
+	case "", EngineStdlib:
+	case EngineLean:
+		u.lean = newLean(t, u.transport, u.url.Host)
+	default:
+		return nil, fmt.Errorf("engine %q: write %s or %s", t.Engine, EngineLean, EngineStdlib)
 	}
 	u.proxy = &httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
@@ -78,14 +90,21 @@ func NewUpstream(t Target) (*Upstream, error) {
 }
 
 // Close closes the connections that are idle. Those in use go on.
-func (u *Upstream) Close() { u.transport.CloseIdleConnections() }
+func (u *Upstream) Close() {
+	u.transport.CloseIdleConnections()
+	if u.lean != nil {
+		u.lean.pool.close()
+	}
+}
 
 // String is the upstream as the log and the metrics have it.
-func (u *Upstream) String() string {
-	if path, ok := strings.CutPrefix(u.target.URL, "unix:"); ok {
-		return "unix:" + path
+func (u *Upstream) String() string { return u.name }
+
+func nameOf(t Target, u *url.URL) string {
+	if strings.HasPrefix(t.URL, "unix:") {
+		return t.URL
 	}
-	return u.url.Scheme + "://" + u.url.Host
+	return u.Scheme + "://" + u.Host
 }
 
 func or(d, otherwise time.Duration) time.Duration {
@@ -197,14 +216,16 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.Answer(w, r, badRequest("The address of this request leads out of the app.", errors.New("a path leaves the prefix that is cut off")))
 		return
 	}
-	rec := web.RecordOf(r.Context())
-	rec.Whereto.Upstream = u.String()
 	f := newFlow(w, r, pass, u.target.Stall)
+	f.rec.Whereto.Upstream = u.name
 	// A client that does not read would hold up the end of its session until the stall time is over.
 	stop := context.AfterFunc(r.Context(), f.cut)
 	defer stop()
 	defer f.finish()
-	defer f.broken(rec)
+	defer f.broken()
+	if u.lean.takes(r) && u.carry(f) {
+		return
+	}
 	u.proxy.ServeHTTP(f, r.WithContext(context.WithValue(r.Context(), flowKey{}, f)))
 }
 
@@ -231,9 +252,14 @@ func (u *Upstream) received(res *http.Response) error {
 func (u *Upstream) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	f := flowOf(r.Context())
 	f.arrived()
+	f.fail(err)
+}
+
+// fail answers in the place of the app. It does not write through the flow, which sends nothing more once
+// the session is over.
+func (f *flow) fail(err error) {
 	_ = f.ctl.SetWriteDeadline(time.Now().Add(f.stall))
-	// Not through the flow, which sends nothing more once the session is over.
-	web.Answer(f.ResponseWriter, f.r, explain(r.Context(), f, err))
+	web.Answer(f.ResponseWriter, f.r, explain(f.r.Context(), f, err))
 }
 
 func explain(ctx context.Context, f *flow, err error) error {
