@@ -61,11 +61,9 @@ func (s *SQL) Accounts(ctx context.Context) ([]Account, error) {
 }
 
 // RemoveUser forgets a user and tells how many live sessions ended with it. auth.ErrNoUser: absent.
+// ErrHasFiles: he has some, and nothing was done (RULE-08).
 func (s *SQL) RemoveUser(ctx context.Context, email string) (ended int, err error) {
-	return s.shut(ctx, "remove user", email, func(ctx context.Context, tx bun.Tx, id int64) error {
-		_, err := tx.NewDelete().Model((*user)(nil)).Where("id = ?", id).Exec(ctx)
-		return err
-	})
+	return s.shut(ctx, "remove user", email, removeUser)
 }
 
 // DisableUser shuts a user out without forgetting him, and tells how many live sessions ended.

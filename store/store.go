@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/upload"
 )
 
 var (
@@ -47,8 +48,10 @@ func outcome(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case errors.Is(err, auth.ErrNoSession), errors.Is(err, auth.ErrNoUser):
+	case errors.Is(err, auth.ErrNoSession), errors.Is(err, auth.ErrNoUser), errors.Is(err, upload.ErrNoFile):
 		return "none"
+	case errors.Is(err, upload.ErrQuota):
+		return "full"
 	}
 	return "error"
 }
