@@ -74,7 +74,9 @@ func TestBackgroundRequestsGet401(t *testing.T) {
 	}
 }
 
-func TestOptionsAndHead(t *testing.T) {
+func TestOptionsAndHead(t *testing.T) { engines(t, testOptionsAndHead) }
+
+func testOptionsAndHead(t *testing.T) {
 	up := newApp(t, func(conn net.Conn, head string) {
 		if strings.HasPrefix(head, "HEAD") {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")
@@ -197,7 +199,9 @@ func TestTheSameCookieTwice(t *testing.T) {
 	})
 }
 
-func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
+func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) { engines(t, testCouldNotFindOutIsNeitherYesNorNo) }
+
+func testCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
 	up := newApp(t, nil)
 	next := up.upstream(proxy.Target{})
 	w := newWorld(t, setup{routes: append(routes(next), proxy.Route{Host: "app.test", Path: "/wiki", Access: proxy.Identify, Next: next})})
@@ -284,7 +288,9 @@ func TestCrossOrigin(t *testing.T) {
 	})
 }
 
-func TestNothingSensitiveInCaches(t *testing.T) {
+func TestNothingSensitiveInCaches(t *testing.T) { engines(t, testNothingSensitiveInCaches) }
+
+func testNothingSensitiveInCaches(t *testing.T) {
 	said, early := "", ""
 	up := newApp(t, func(conn net.Conn, _ string) {
 		_, _ = io.WriteString(conn, early+strings.Replace(ok, "\r\n\r\n", "\r\n"+said+"\r\n", 1))

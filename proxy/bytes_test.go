@@ -10,7 +10,9 @@ import (
 	"github.com/gatehouse-auth/gatehouse/web"
 )
 
-func TestTargetBytesPassUnchanged(t *testing.T) {
+func TestTargetBytesPassUnchanged(t *testing.T) { engines(t, testTargetBytesPassUnchanged) }
+
+func testTargetBytesPassUnchanged(t *testing.T) {
 	w, up := plainWorld(t)
 	many := strings.Repeat("a=1&", 1800) + "z"
 	for _, one := range []struct{ id, method, target string }{
@@ -61,7 +63,9 @@ func TestTargetBytesPassUnchanged(t *testing.T) {
 
 // SK-05 with 10,050 parameters needs a longer target than the limit of these tests, so it goes to the
 // proxy without one in front.
-func TestTenThousandParameters(t *testing.T) {
+func TestTenThousandParameters(t *testing.T) { engines(t, testTenThousandParameters) }
+
+func testTenThousandParameters(t *testing.T) {
 	t.Run("SK-05/10050", func(t *testing.T) {
 		w, up := plainWorld(t)
 		query := strings.Repeat("a&", 10050) + "z"
@@ -76,7 +80,9 @@ func TestTenThousandParameters(t *testing.T) {
 	})
 }
 
-func TestWhatTheAppIsTold(t *testing.T) {
+func TestWhatTheAppIsTold(t *testing.T) { engines(t, testWhatTheAppIsTold) }
+
+func testWhatTheAppIsTold(t *testing.T) {
 	trusted := []web.TrustedPeer{{From: "127.0.0.1", Headers: []string{"for", "proto", "host"}}}
 	claims := strings.Join([]string{
 		"X-Forwarded-For: 192.0.2.7, 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: app.test", "X-Forwarded-Port: 99", "Forwarded: for=192.0.2.7",
@@ -108,7 +114,9 @@ func TestWhatTheAppIsTold(t *testing.T) {
 	}
 }
 
-func TestHostChoiceAndStrippedPrefix(t *testing.T) {
+func TestHostChoiceAndStrippedPrefix(t *testing.T) { engines(t, testHostChoiceAndStrippedPrefix) }
+
+func testHostChoiceAndStrippedPrefix(t *testing.T) {
 	up := newApp(t, nil)
 	w := newWorld(t, setup{routes: []proxy.Route{
 		{Host: "app.test", Path: "/", Next: up.upstream(proxy.Target{})},
@@ -139,7 +147,9 @@ func TestHostChoiceAndStrippedPrefix(t *testing.T) {
 }
 
 // With a prefix cut off, an app must not read a path as one that was not judged.
-func TestStrippedPrefixIsNotLeft(t *testing.T) {
+func TestStrippedPrefixIsNotLeft(t *testing.T) { engines(t, testStrippedPrefixIsNotLeft) }
+
+func testStrippedPrefixIsNotLeft(t *testing.T) {
 	up := newApp(t, nil)
 	app := up.upstream(proxy.Target{Strip: "/app"})
 	w := newWorld(t, setup{routes: []proxy.Route{
@@ -165,7 +175,9 @@ func TestStrippedPrefixIsNotLeft(t *testing.T) {
 }
 
 // An app that does not read the body of a GET must not find another request in it.
-func TestBodyOfMethodWithout(t *testing.T) {
+func TestBodyOfMethodWithout(t *testing.T) { engines(t, testBodyOfMethodWithout) }
+
+func testBodyOfMethodWithout(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "DELETE", "OPTIONS"} {
 		t.Run("PX-14/"+method, func(t *testing.T) {
 			w, up := plainWorld(t)

@@ -16,7 +16,9 @@ import (
 	"github.com/gatehouse-auth/gatehouse/web"
 )
 
-func TestStreaming(t *testing.T) {
+func TestStreaming(t *testing.T) { engines(t, testStreaming) }
+
+func testStreaming(t *testing.T) {
 	for name, head := range map[string]string{
 		"PX-07/events": "Content-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked", "PX-07/json": "Content-Type: application/json\r\nTransfer-Encoding: chunked",
 		"PX-07/until-close": "Content-Type: application/json",
@@ -125,7 +127,9 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestUpstreamBreaks(t *testing.T) {
+func TestUpstreamBreaks(t *testing.T) { engines(t, testUpstreamBreaks) }
+
+func testUpstreamBreaks(t *testing.T) {
 	const filler = "0123456789"
 	up := newApp(t, func(conn net.Conn, head string) {
 		path := strings.Fields(head)[1]
@@ -145,7 +149,7 @@ func TestUpstreamBreaks(t *testing.T) {
 		_ = conn.Close()
 	})
 	w := newWorld(t, setup{routes: append(routes(up.upstream(proxy.Target{Header: 300 * time.Millisecond})),
-		proxy.Route{Host: "app.test", Path: "/d", Next: must(proxy.NewUpstream(proxy.Target{URL: "http://127.0.0.1:1"}))})})
+		proxy.Route{Host: "app.test", Path: "/d", Next: newUpstream(t, proxy.Target{URL: "http://127.0.0.1:1"})})})
 	for name, one := range map[string]struct {
 		status int
 		body   string
@@ -182,7 +186,9 @@ func TestUpstreamBreaks(t *testing.T) {
 	})
 }
 
-func TestClientGoesAway(t *testing.T) {
+func TestClientGoesAway(t *testing.T) { engines(t, testClientGoesAway) }
+
+func testClientGoesAway(t *testing.T) {
 	up := newApp(t, func(conn net.Conn, head string) {
 		if strings.HasPrefix(head, "GET /stream") {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -235,7 +241,9 @@ func TestClientGoesAway(t *testing.T) {
 	})
 }
 
-func TestHeaderLimits(t *testing.T) {
+func TestHeaderLimits(t *testing.T) { engines(t, testHeaderLimits) }
+
+func testHeaderLimits(t *testing.T) {
 	w, up := plainWorld(t)
 	line := w.authed()
 	many := strings.Repeat("X-Many: 1\r\n", 1000)
@@ -340,7 +348,9 @@ func TestFraming(t *testing.T) {
 	})
 }
 
-func TestRollingDeadline(t *testing.T) {
+func TestRollingDeadline(t *testing.T) { engines(t, testRollingDeadline) }
+
+func testRollingDeadline(t *testing.T) {
 	release := make(chan struct{})
 	up := newApp(t, func(conn net.Conn, head string) {
 		switch {

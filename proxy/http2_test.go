@@ -58,7 +58,7 @@ func grpcApp(t *testing.T) string {
 }
 
 func TestGRPC(t *testing.T) {
-	up := must(proxy.NewUpstream(proxy.Target{URL: grpcApp(t)}))
+	up := newUpstream(t, proxy.Target{URL: grpcApp(t)})
 	t.Cleanup(up.Close)
 	w := newWorld(t, setup{routes: routes(up)})
 	const te = "Te: trailers"
@@ -111,7 +111,9 @@ func TestGRPC(t *testing.T) {
 }
 
 // RULE-12 over HTTP/2: net/http hands on what contradicts itself.
-func TestContradictionsOverHTTP2(t *testing.T) {
+func TestContradictionsOverHTTP2(t *testing.T) { engines(t, testContradictionsOverHTTP2) }
+
+func testContradictionsOverHTTP2(t *testing.T) {
 	w, up := plainWorld(t)
 	t.Run("RULE-12/h2-host", func(t *testing.T) {
 		raw := w.h2raw(t, "GET", "host", "evil.test")
@@ -140,7 +142,9 @@ func TestContradictionsOverHTTP2(t *testing.T) {
 }
 
 // A client that makes no room for an answer, however small, has its stream reset.
-func TestUntakenOverHTTP2(t *testing.T) {
+func TestUntakenOverHTTP2(t *testing.T) { engines(t, testUntakenOverHTTP2) }
+
+func testUntakenOverHTTP2(t *testing.T) {
 	up := newApp(t, nil).upstream(proxy.Target{Stall: 300 * time.Millisecond})
 	w := newWorld(t, setup{routes: routes(up)})
 	t.Run("PX-09/untaken", func(t *testing.T) {

@@ -28,7 +28,9 @@ func once(t *testing.T, head, name, value string) {
 	}
 }
 
-func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) {
+func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) { engines(t, testSpoofedIdentityNeverReachesTheApp) }
+
+func testSpoofedIdentityNeverReachesTheApp(t *testing.T) {
 	w, up := plainWorld(t)
 	for name, spoof := range map[string]string{
 		"ID-01/lower": "x-auth-email: admin", "ID-01/underscores": "X_Auth_Email: admin", "ID-01/mixed": "X-Auth_Email: admin",
@@ -67,7 +69,9 @@ func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) {
 	})
 }
 
-func TestAbsentClaimDeletesTheHeader(t *testing.T) {
+func TestAbsentClaimDeletesTheHeader(t *testing.T) { engines(t, testAbsentClaimDeletesTheHeader) }
+
+func testAbsentClaimDeletesTheHeader(t *testing.T) {
 	w, up := plainWorld(t)
 	spoofs := "X-Auth-Name: root\r\nX-Auth-Email: root\r\nX-Auth-Request-User: root\r\nX-Auth-Request-Groups: root\r\nX-Auth-Request-Email: root"
 	for name, lines := range map[string][]string{"ID-02/a": {"/", w.authed()}, "ID-02/b": {"/public/a"}, "ID-02/c": {"/public/a", w.authed()}} {
@@ -90,7 +94,9 @@ func TestAbsentClaimDeletesTheHeader(t *testing.T) {
 	}
 }
 
-func TestHostileProfileValues(t *testing.T) {
+func TestHostileProfileValues(t *testing.T) { engines(t, testHostileProfileValues) }
+
+func testHostileProfileValues(t *testing.T) {
 	for name, text := range map[string]string{
 		"ID-03/unicode": "Zoë 漢字", "ID-03/newline": "a\r\nX-Admin: 1", "ID-03/nul": "\x00b", "ID-03/percent": "100%25 Bob", "ID-03/spaces": " a b ",
 		"ID-03/long": strings.Repeat("é", 2048),

@@ -16,7 +16,9 @@ const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Vers
 // The one table of what is allowed and what is not, in front of the app and beside another proxy. A
 // row says how the request is answered in the first placement; in the second the answer must be the
 // same, in each dialect, and the app must be told the same.
-func TestBothPlacements(t *testing.T) {
+func TestBothPlacements(t *testing.T) { engines(t, testBothPlacements) }
+
+func testBothPlacements(t *testing.T) {
 	up := newApp(t, func(conn net.Conn, request string) {
 		if strings.Contains(request, "Upgrade: websocket") {
 			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

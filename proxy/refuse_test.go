@@ -58,7 +58,9 @@ func TestEncodedFragment(t *testing.T) {
 	t.Run("SK-01/b-encoded", func(t *testing.T) { denied(t, w.ask("GET", "/public/secret%23/endpoint", xhr), up) })
 }
 
-func TestDecisionPathIsTheAppsPath(t *testing.T) {
+func TestDecisionPathIsTheAppsPath(t *testing.T) { engines(t, testDecisionPathIsTheAppsPath) }
+
+func testDecisionPathIsTheAppsPath(t *testing.T) {
 	w, up := plainWorld(t)
 	for _, target := range []string{
 		"/public/../admin", "/public/%2e%2e/admin", "/public/%2E./admin", "/public/..%2fadmin", "/public/%2e%2e%2fadmin",
@@ -71,7 +73,9 @@ func TestDecisionPathIsTheAppsPath(t *testing.T) {
 	}
 }
 
-func TestSideDoors(t *testing.T) {
+func TestSideDoors(t *testing.T) { engines(t, testSideDoors) }
+
+func testSideDoors(t *testing.T) {
 	w, up := plainWorld(t)
 	for name, res := range map[string]*answer{
 		"SK-06/a-agent":   w.ask("GET", "/admin", "User-Agent: kube-probe/1.30", xhr),

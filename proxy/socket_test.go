@@ -27,7 +27,9 @@ func echo(conn net.Conn, _ string) {
 	_ = conn.Close()
 }
 
-func TestWebSocketHandshake(t *testing.T) {
+func TestWebSocketHandshake(t *testing.T) { engines(t, testWebSocketHandshake) }
+
+func testWebSocketHandshake(t *testing.T) {
 	up := newApp(t, echo)
 	w := newWorld(t, setup{routes: routes(up.upstream(proxy.Target{}))})
 	t.Run("PX-04/b", func(t *testing.T) { denied(t, w.ask("GET", "/ws", handshake), up) })
@@ -124,7 +126,9 @@ func pulse(t *testing.T) *httptest.Server {
 }
 
 // RULE-16 and PX-06 a to c: what runs ends with its session, within the bound of three seconds.
-func TestStreamsEndWithTheSession(t *testing.T) {
+func TestStreamsEndWithTheSession(t *testing.T) { engines(t, testStreamsEndWithTheSession) }
+
+func testStreamsEndWithTheSession(t *testing.T) {
 	const bound = 3 * time.Second
 	ends := map[string]func(*world, auth.Key){
 		"a": func(w *world, k auth.Key) { _ = w.store.End(context.Background(), k); w.streams.Heard(k) },
@@ -153,7 +157,7 @@ func TestStreamsEndWithTheSession(t *testing.T) {
 				if name == "b" {
 					ttl = time.Second
 				}
-				next := must(proxy.NewUpstream(proxy.Target{URL: pulse(t).URL}))
+				next := newUpstream(t, proxy.Target{URL: pulse(t).URL})
 				t.Cleanup(next.Close)
 				w := newWorld(t, setup{ttl: ttl, routes: []proxy.Route{{Host: "app.test", Path: "/", Allow: proxy.Allow{Roles: []string{"staff"}}, Next: next}}})
 				cookie, key := w.signIn(w.alice)
@@ -205,9 +209,11 @@ func (w *world) endSocket(t *testing.T, cookie string, end func()) {
 }
 
 // Bytes that move on a stream are use, so an event stream keeps its session alive past the idle end.
-func TestMovedBytesAreUse(t *testing.T) {
+func TestMovedBytesAreUse(t *testing.T) { engines(t, testMovedBytesAreUse) }
+
+func testMovedBytesAreUse(t *testing.T) {
 	t.Run("PX-06/used", func(t *testing.T) {
-		next := must(proxy.NewUpstream(proxy.Target{URL: pulse(t).URL}))
+		next := newUpstream(t, proxy.Target{URL: pulse(t).URL})
 		t.Cleanup(next.Close)
 		w := newWorld(t, setup{ttl: time.Second, routes: routes(next)})
 		cookie, _ := w.signIn(w.alice)

@@ -41,7 +41,9 @@ func certificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate) 
 	return certFile, keyFile, must(tls.LoadX509KeyPair(certFile, keyFile))
 }
 
-func TestUpstreamKinds(t *testing.T) {
+func TestUpstreamKinds(t *testing.T) { engines(t, testUpstreamKinds) }
+
+func testUpstreamKinds(t *testing.T) {
 	told := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Proto, r.RequestURI) })
 	certFile, keyFile, pair := certificate(t)
 	roots := x509.NewCertPool()
@@ -75,9 +77,7 @@ func TestUpstreamKinds(t *testing.T) {
 		"h2c":              {proxy.Target{URL: grpcApp(t)}, 404, "404 page not found\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			up := must(proxy.NewUpstream(one.target))
-			t.Cleanup(up.Close)
-			w := newWorld(t, setup{routes: routes(up)})
+			w := newWorld(t, setup{routes: routes(newUpstream(t, one.target))})
 			res := w.ask("GET", "/a%2Fb?", w.authed(), xhr)
 			if res.StatusCode != one.status || one.body != "" && res.body != one.body {
 				t.Errorf("got %s %q", res.Status, res.body)

@@ -385,8 +385,25 @@ func (a *app) upstream(t proxy.Target) *proxy.Upstream {
 	if t.URL == "" {
 		t.URL = "http://" + a.addr
 	}
-	u := must(proxy.NewUpstream(t))
-	a.t.Cleanup(u.Close)
+	return newUpstream(a.t, t)
+}
+
+// engines runs a test with each of the engines that carry requests.
+func engines(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	for _, name := range []string{proxy.EngineStdlib, proxy.EngineLean} {
+		t.Run(name, test)
+	}
+}
+
+// newUpstream makes an upstream with the engine of the test that asks.
+func newUpstream(t *testing.T, target proxy.Target) *proxy.Upstream {
+	t.Helper()
+	if target.Engine == "" && strings.Contains(t.Name()+"/", "/"+proxy.EngineLean+"/") {
+		target.Engine = proxy.EngineLean
+	}
+	u := must(proxy.NewUpstream(target))
+	t.Cleanup(u.Close)
 	return u
 }
 
