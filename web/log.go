@@ -1,38 +1,101 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
 )
 
-// NewLog makes the program's logger. The level is debug, info, warn or error. The format is json,
-// text, or auto: text on a terminal, otherwise JSON. Whatever is logged through it, control
-// characters are escaped and errors lose the secrets that they may quote.
-func NewLog(out io.Writer, level, format string) (*slog.Logger, error) {
+// Log is the program's log. What is logged through it has its control characters escaped, and errors lose
+// the secrets that they may quote. Lines that a program writes by itself are written when the call is
+// over; the lines of requests gather for up to a tenth of a second, unless they are warnings (spool.go).
+// A log that takes nothing holds nobody up for more than a second; Lost tells of the lines that then go.
+//
+// A process that is killed takes the last tenth of a second of its requests' lines with it. One that ends
+// by itself calls Flush.
+type Log struct {
+	*slog.Logger
+	spool    *spool
+	requests slog.Handler // for the lines that line.go leaves to it
+	json     bool
+	lines    sync.Pool // of *line
+	lost     atomic.Int64
+}
+
+// requestMessage is the msg of each request's line.
+const requestMessage = "request"
+
+// NewLog makes the program's log. The level is debug, info, warn or error. The format is json, text, or
+// auto: text on a terminal, otherwise JSON.
+func NewLog(out io.Writer, level, format string) (*Log, error) {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("log.level %q: use debug, info, warn or error", level)
 	}
-	options := &slog.HandlerOptions{Level: least, ReplaceAttr: clean}
+	l := &Log{lines: sync.Pool{New: func() any { return new(line) }}}
 	switch {
 	case format == "json", format == "auto" && !terminal(out):
-		return slog.New(slog.NewJSONHandler(out, options)), nil
+		l.json = true
 	case format == "text", format == "auto":
-		return slog.New(slog.NewTextHandler(out, options)), nil
+	default:
+		return nil, fmt.Errorf("log.format %q: use auto, json or text", format)
 	}
-	return nil, fmt.Errorf("log.format %q: use auto, json or text", format)
+	l.spool = &spool{out: out, lost: func(n int) { l.lost.Add(int64(n)) }}
+	l.Logger, l.requests = slog.New(l.handler(l.spool, least)), l.handler(later{l.spool}, least)
+	return l, nil
+}
+
+func (l *Log) handler(out io.Writer, least slog.Level) slog.Handler {
+	options := &slog.HandlerOptions{Level: least, ReplaceAttr: clean}
+	if l.json {
+		return slog.NewJSONHandler(out, options)
+	}
+	return slog.NewTextHandler(out, options)
 }
 
 func terminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Flush writes what waits to be written. It returns after a second at the latest.
+func (l *Log) Flush() { l.spool.flush() }
+
+// Lost is how many lines could not be written so far, because whoever reads the log had stopped or
+// because writing failed.
+func (l *Log) Lost() int64 { return l.lost.Load() }
+
+// request logs a request that is over.
+func (l *Log) request(ctx context.Context, rec *Record) {
+	level := rec.level()
+	if !l.requests.Enabled(ctx, level) {
+		return
+	}
+	at := rec.Start.Add(rec.Took)
+	one := l.lines.Get().(*line)
+	one.text, one.json = one.text[:0], l.json
+	if one.request(rec, at, level) {
+		l.spool.add(one.text)
+	} else {
+		full := slog.NewRecord(at, level, requestMessage, 0)
+		full.AddAttrs(rec.attrs()...)
+		_ = l.requests.Handle(ctx, full) // a spool never fails
+	}
+	if cap(one.text) <= spoolBatch {
+		l.lines.Put(one)
+	}
+	if level > slog.LevelInfo {
+		l.spool.hurry()
+	}
 }
 
 // clean is the last look at every attribute. Whoever reads a log on a terminal must not be driven by
@@ -49,17 +112,23 @@ func clean(_ []string, a slog.Attr) slog.Attr {
 
 // level says how loud a request's line is: what an operator has to look at stands out.
 func (rec *Record) level() slog.Level {
-	out := rec.Outcome
-	var bug *panicError
+	out := &rec.Outcome
 	switch {
-	case errors.As(out.Cause, &bug), out.Status == http.StatusInternalServerError && out.Cause != nil:
+	case out.Cause == nil && out.Status < http.StatusInternalServerError:
+		return slog.LevelInfo
+	case isBug(out.Cause), out.Status == http.StatusInternalServerError && out.Cause != nil:
 		return slog.LevelError // ours: a bug or a broken machine
 	case out.Status >= http.StatusInternalServerError:
 		return slog.LevelWarn // a part that we need is away, or the app failed
-	case out.Status < http.StatusBadRequest && out.Cause != nil:
+	case out.Status < http.StatusBadRequest:
 		return slog.LevelWarn // an answer that had begun and broke off
 	}
 	return slog.LevelInfo
+}
+
+func isBug(cause error) bool {
+	var bug *panicError
+	return errors.As(cause, &bug)
 }
 
 // attrs is the one line of a request. What is not known is left out.

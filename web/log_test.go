@@ -38,7 +38,7 @@ func TestNoSecretInAnyLog(t *testing.T) {
 	for name, cause := range causes {
 		for _, how := range []string{"answered", "panicked", "recorded", "logged"} {
 			t.Run("RULE-29/"+name+"/"+how, func(t *testing.T) {
-				var log *slog.Logger
+				var log *web.Log
 				g := start(t, func(_ http.ResponseWriter, r *http.Request) error {
 					switch how {
 					case "answered":

@@ -1,10 +1,11 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
-	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,12 +23,12 @@ type Build struct {
 // from a request: else anybody could make us keep as many series as he likes (RULE-29).
 type Metrics struct {
 	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	upstream *prometheus.HistogramVec
+	requests children[series, prometheus.Counter]
+	duration children[string, prometheus.Observer]
+	upstream children[string, prometheus.Observer]
 	logins   *prometheus.CounterVec
-	lookups  *prometheus.CounterVec
-	stores   *prometheus.HistogramVec
+	lookups  children[[2]string, prometheus.Counter]
+	stores   children[[3]string, prometheus.Observer]
 	parts    *prometheus.GaugeVec
 }
 
@@ -47,23 +48,30 @@ var (
 // NewMetrics makes the metrics in a registry of their own, with those of the Go runtime and of the
 // process beside them.
 func NewMetrics(build Build) *Metrics {
+	requests := counter("gatehouse_requests_total",
+		"Requests answered, by the configured route (none: an own endpoint or no route), method, class of the status (499: the client went away first) and verdict (none: nothing was decided).",
+		"route", "method", "class", "verdict")
+	duration := histogram("gatehouse_request_duration_seconds",
+		"Time from the head of a request to the end of its answer, by the configured route. Upgraded connections are not in it: they last as long as people stay.",
+		requestSeconds, "route")
+	upstream := histogram("gatehouse_upstream_duration_seconds",
+		"Time until an upstream's response headers, by the configured route.",
+		requestSeconds, "route")
+	lookups := counter("gatehouse_session_lookups_total",
+		"Session look-ups, by the tier that was asked (redis, database) and its result; error: it could not be asked.", "tier", "result")
+	stores := histogram("gatehouse_store_operation_seconds",
+		"Time of one operation on a store, by store, operation and result.", storeSeconds, "store", "op", "result")
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: counter("gatehouse_requests_total",
-			"Requests answered, by the configured route (none: an own endpoint or no route), method, class of the status (499: the client went away first) and verdict (none: nothing was decided).",
-			"route", "method", "class", "verdict"),
-		duration: histogram("gatehouse_request_duration_seconds",
-			"Time from the head of a request to the end of its answer, by the configured route. Upgraded connections are not in it: they last as long as people stay.",
-			requestSeconds, "route"),
-		upstream: histogram("gatehouse_upstream_duration_seconds",
-			"Time until an upstream's response headers, by the configured route.",
-			requestSeconds, "route"),
+		requests: children[series, prometheus.Counter]{find: func(s series) prometheus.Counter {
+			return requests.WithLabelValues(s.route, s.method, s.class, s.verdict)
+		}},
+		duration: children[string, prometheus.Observer]{find: func(route string) prometheus.Observer { return duration.WithLabelValues(route) }},
+		upstream: children[string, prometheus.Observer]{find: func(route string) prometheus.Observer { return upstream.WithLabelValues(route) }},
 		logins: counter("gatehouse_logins_total",
 			"Sign-ins that came back from the provider, by result: login, or the event that the log has for the refusal.", "result"),
-		lookups: counter("gatehouse_session_lookups_total",
-			"Session look-ups, by the tier that was asked (redis, database) and its result; error: it could not be asked.", "tier", "result"),
-		stores: histogram("gatehouse_store_operation_seconds",
-			"Time of one operation on a store, by store, operation and result.", storeSeconds, "store", "op", "result"),
+		lookups: children[[2]string, prometheus.Counter]{find: func(by [2]string) prometheus.Counter { return lookups.WithLabelValues(by[:]...) }},
+		stores:  children[[3]string, prometheus.Observer]{find: func(by [3]string) prometheus.Observer { return stores.WithLabelValues(by[:]...) }},
 		parts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "gatehouse_part_up",
 			Help: "Whether a part (database, redis, revocations, provider) could be asked when it was last looked at: 1 yes, 0 no.",
@@ -75,7 +83,7 @@ func NewMetrics(build Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "go": runtime.Version()},
 	})
 	info.Set(1)
-	m.registry.MustRegister(info, m.requests, m.duration, m.upstream, m.logins, m.lookups, m.stores, m.parts,
+	m.registry.MustRegister(info, requests, duration, upstream, m.logins, lookups, stores, m.parts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -94,24 +102,60 @@ func (m *Metrics) Request(rec *Record) {
 	if route == "" {
 		route = "none"
 	}
-	m.requests.WithLabelValues(route, method(rec.Request.Method), class(rec.Outcome.Status), verdict(rec.Outcome.Verdict)).Inc()
+	m.requests.of(series{route, method(rec.Request.Method), class(rec.Outcome.Status), verdict(rec.Outcome.Verdict)}).Inc()
 	if rec.Outcome.Status != http.StatusSwitchingProtocols {
-		m.duration.WithLabelValues(route).Observe(rec.Took.Seconds())
+		m.duration.of(route).Observe(rec.Took.Seconds())
 	}
 	if rec.Whereto.Latency > 0 {
-		m.upstream.WithLabelValues(route).Observe(rec.Whereto.Latency.Seconds())
+		m.upstream.of(route).Observe(rec.Whereto.Latency.Seconds())
 	}
+}
+
+// series is the labels of one counter of requests.
+type series struct{ route, method, class, verdict string }
+
+// children are the members of a metric by their labels. Prometheus hashes the labels and takes a lock for
+// every request; here a member is looked for once, and there are no more of them than there are labels,
+// which come from the config and from fixed sets.
+type children[K comparable, V any] struct {
+	find  func(K) V
+	known atomic.Pointer[map[K]V]
+}
+
+func (c *children[K, V]) of(key K) V {
+	known := c.known.Load()
+	if known != nil {
+		if one, ok := (*known)[key]; ok {
+			return one
+		}
+	}
+	more := map[K]V{}
+	if known != nil {
+		maps.Copy(more, *known)
+	}
+	one := c.find(key)
+	more[key] = one
+	c.known.CompareAndSwap(known, &more) // whoever loses adds his own the next time
+	return one
+}
+
+// LinesLost counts the log lines that could not be written, as count tells. It is called once.
+func (m *Metrics) LinesLost(count func() int64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "gatehouse_log_lines_lost_total",
+		Help: "Log lines that could not be written, because whoever reads the log had stopped or writing failed.",
+	}, func() float64 { return float64(count()) }))
 }
 
 // Login counts a sign-in that came back from the provider. The result is one of a fixed set of words.
 func (m *Metrics) Login(result string) { m.logins.WithLabelValues(result).Inc() }
 
 // Lookup counts a session look-up in one tier. Both labels are of fixed sets of words.
-func (m *Metrics) Lookup(tier, result string) { m.lookups.WithLabelValues(tier, result).Inc() }
+func (m *Metrics) Lookup(tier, result string) { m.lookups.of([2]string{tier, result}).Inc() }
 
 // Store notes one operation on a store. The labels are of fixed sets of words.
 func (m *Metrics) Store(store, op, result string, d time.Duration) {
-	m.stores.WithLabelValues(store, op, result).Observe(d.Seconds())
+	m.stores.of([3]string{store, op, result}).Observe(d.Seconds())
 }
 
 // Part notes whether a part that we need could be asked: fault says why not. The name is of a fixed
@@ -143,8 +187,13 @@ func class(status int) string {
 	if status == StatusClientClosedRequest {
 		return "499"
 	}
-	return strconv.Itoa(status/100) + "xx"
+	if status < 0 || status >= 1000 {
+		return "other"
+	}
+	return classes[status/100]
 }
+
+var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"}
 
 func verdict(given string) string {
 	switch {

@@ -35,6 +35,7 @@ func TestMetrics(t *testing.T) {
 	m.Store("database", "find", "ok", 3*time.Millisecond)
 	m.Part("redis", errors.New("refused"))
 	m.Part("database", nil)
+	m.LinesLost(func() int64 { return 7 })
 	got := scrape(t, m)
 	for _, line := range []string{
 		`gatehouse_requests_total{class="2xx",method="GET",route="app.test/",verdict="allow"} 1`,
@@ -49,6 +50,7 @@ func TestMetrics(t *testing.T) {
 		`gatehouse_store_operation_seconds_count{op="find",result="ok",store="database"} 1`,
 		`gatehouse_part_up{part="redis"} 0`,
 		`gatehouse_part_up{part="database"} 1`,
+		`gatehouse_log_lines_lost_total 7`,
 		`revision="abc",version="v1.2.3"} 1`,
 		"go_goroutines ", "process_open_fds ",
 	} {
@@ -68,6 +70,7 @@ func TestEveryMetricIsExplained(t *testing.T) {
 	m.Lookup("database", "ok")
 	m.Store("database", "find", "ok", 1)
 	m.Part("database", nil)
+	m.LinesLost(func() int64 { return 7 })
 	names := 0
 	for line := range strings.Lines(scrape(t, m)) {
 		if help, ok := strings.CutPrefix(line, "# HELP gatehouse_"); ok {
@@ -77,7 +80,7 @@ func TestEveryMetricIsExplained(t *testing.T) {
 			}
 		}
 	}
-	if names != 8 {
+	if names != 9 {
 		t.Errorf("%d metrics", names)
 	}
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -55,15 +54,26 @@ type Outcome struct {
 	Cause   error  // the private cause of an error answer
 }
 
-// exchange is all that one request carries in its context, so that there is one value to look up and
-// one allocation to pay for.
+// exchange is all that one request carries with it, in one allocation. It is the request's context, so
+// that there is no second one to look through, and it is never used again for another request: whoever
+// keeps a context, a response writer or a record for too long has a dead one in his hands, not that of a
+// stranger.
 type exchange struct {
-	record Record
-	peer   Peer
-	writer writer
+	context.Context //nolint:containedctx // it is one
+	record          Record
+	peer            Peer
+	writer          writer
 }
 
 type exchangeKey struct{}
+
+// Value keeps the contract of context.Context.
+func (x *exchange) Value(key any) any {
+	if _, mine := key.(exchangeKey); mine {
+		return x
+	}
+	return x.Context.Value(key)
+}
 
 func exchangeOf(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
@@ -92,23 +102,20 @@ func PeerOf(ctx context.Context) Peer {
 // Recorder stands around everything. It opens the record of each request, catches panics, and at the
 // end writes one log line and tells the metrics.
 type Recorder struct {
-	Log     *slog.Logger  // nil: no log
+	Log     *Log          // nil: no log
 	Peers   *Peers        // nil: nobody may claim anything
 	Observe func(*Record) // called once a request, when it is over; nil: not called
 }
 
 // Wrap puts the recorder around next. It belongs outermost: what it does not see is in no log.
 func (rec Recorder) Wrap(next http.Handler) http.Handler {
-	if rec.Log == nil {
-		rec.Log = slog.New(slog.DiscardHandler)
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rec.serve(w, r, next) })
 }
 
 func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	peer, err := rec.Peers.Of(r)
 	x := open(w, r, peer)
-	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	r = r.WithContext(x)
 	defer func() {
 		broken := settle(x, r, recover())
 		rec.close(x, r)
@@ -127,7 +134,7 @@ func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Hand
 
 // open begins the record of a request.
 func open(w http.ResponseWriter, r *http.Request, peer Peer) *exchange {
-	x := &exchange{peer: peer}
+	x := &exchange{Context: r.Context(), peer: peer}
 	x.writer.ResponseWriter = w
 	x.record.Start = time.Now()
 	x.record.ID = peer.RequestID
@@ -188,9 +195,8 @@ func answerPanic(x *exchange, r *http.Request, panicked any) (broken bool) {
 
 // close writes the log line and tells the metrics.
 func (rec Recorder) close(x *exchange, r *http.Request) {
-	level := x.record.level()
-	if rec.Log.Enabled(r.Context(), level) {
-		rec.Log.LogAttrs(r.Context(), level, "request", x.record.attrs()...)
+	if rec.Log != nil {
+		rec.Log.request(r.Context(), &x.record)
 	}
 	if rec.Observe != nil {
 		rec.Observe(&x.record)

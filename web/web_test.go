@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type gate struct {
 	*httptest.Server
 	log     *lines
+	flush   func() // of what waits to be written to it
 	records chan web.Record
 }
 
@@ -55,6 +56,7 @@ func idle(t *testing.T, h http.Handler, peers ...web.TrustedPeer) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.flush = log.Flush
 	trusted, err := web.NewPeers(peers)
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,7 @@ func (g *gate) record(t *testing.T) web.Record {
 	t.Helper()
 	select {
 	case rec := <-g.records:
+		g.flush()
 		return rec
 	case <-time.After(patience):
 		t.Fatal("no request ended")

@@ -157,9 +157,9 @@ func TestForwardAuth(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Auth-Request-Email") != "alice@corp.test" || resp.Header.Get("Cookie") != "app=1" || body != "" {
 		t.Errorf("a check of alice: %s %v", resp.Status, resp.Header)
 	}
-	if !strings.Contains(r.log.String(), `"path":"/x"`) || !strings.Contains(r.log.String(), `"check":"traefik"`) {
-		t.Errorf("the log does not say what was asked about:\n%s", r.log)
-	}
+	r.eventually("the log says what was asked about", func() bool {
+		return strings.Contains(r.log.String(), `"path":"/x"`) && strings.Contains(r.log.String(), `"check":"traefik"`)
+	})
 	r.edit("forward_auth: [traefik]", "forward_auth: [nginx]")
 	r.eventually("the endpoint is gone", func() bool {
 		return r.traefikAsks(http.DefaultClient, strings.Replace(r.public, "localhost", "127.0.0.1", 1), "/x").StatusCode == http.StatusNotFound

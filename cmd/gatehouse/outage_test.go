@@ -29,7 +29,7 @@ func TestOutageLines(t *testing.T) {
 			{"database", "", func(context.Context) error { return nil }},
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
-		go newOutages(log, func(part string, fault error) { guarded(func() { up[part] = fault == nil }) }).watch(ctx, h)
+		go newOutages(log.Logger, func(part string, fault error) { guarded(func() { up[part] = fault == nil }) }).watch(ctx, h)
 		wait := func(d time.Duration) (text string, well bool) {
 			time.Sleep(d)
 			synctest.Wait()

@@ -229,6 +229,7 @@ func TestOutages(t *testing.T) {
 			}
 		}
 	})
+	r.stop() // with which all of the log is written
 	for _, secret := range []string{strings.TrimPrefix(cookie, "gate="), pg.URL} {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("RULE-29: the log holds %q", secret)
@@ -254,6 +255,7 @@ func TestWrongRedisPassword(t *testing.T) {
 	if _, body := r.browser().signIn(r.public+"/", "alice@corp.test"); !strings.Contains(body, "user=alice@corp.test") {
 		t.Errorf("CF-04: a sign-in without Redis: %s", body)
 	}
+	r.stop() // with which all of the log is written
 	if strings.Contains(r.log.String(), "wrong-one") {
 		t.Error("RULE-29: the log holds the password")
 	}

@@ -37,7 +37,7 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	}
 	all.Go(func() error { return g.stores.run(ctx, cfg.Session.TTL) })
 	all.Go(func() error { g.watch(ctx, load); return nil })
-	all.Go(func() error { newOutages(g.log, g.metrics.Part).watch(ctx, g.health); return nil })
+	all.Go(func() error { newOutages(g.log.Logger, g.metrics.Part).watch(ctx, g.health); return nil })
 	all.Go(func() error {
 		<-ctx.Done()
 		g.stop(cfg, public, admin)
@@ -73,7 +73,7 @@ func (g *gateway) bind(ctx context.Context, cfg Config) (public []*server, admin
 		if one.address == "" {
 			continue
 		}
-		s, err := listen(ctx, one.address, one.secure, one.handler, g.log)
+		s, err := listen(ctx, one.address, one.secure, one.handler, g.log.Logger)
 		if err != nil {
 			for _, before := range opened {
 				before.listener.Close()

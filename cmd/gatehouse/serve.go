@@ -24,7 +24,7 @@ const openLimit = 15 * time.Second
 
 // gateway holds the parts that outlive a reload. What a reload renews is the front.
 type gateway struct {
-	log      *slog.Logger
+	log      *web.Log
 	metrics  *web.Metrics
 	stores   *stores
 	keys     *auth.Keyring
@@ -81,8 +81,9 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 		return nil, err
 	}
 	// What libraries write to the standard logger (net/http's transport does) belongs into ours.
-	slog.SetDefault(log)
+	slog.SetDefault(log.Logger)
 	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(build())}
+	g.metrics.LinesLost(log.Lost)
 	g.warn(cfg)
 	// The feed tells the streams, and the streams ask the stores: neither runs before both are there.
 	heard := hearing{one: func(k auth.Key) { g.streams.Heard(k) }, all: func() { g.streams.HeardAll() }}
@@ -129,6 +130,7 @@ func (g *gateway) close() {
 	if err := g.stores.close(); err != nil {
 		g.log.Warn("close the stores", "error", err)
 	}
+	g.log.Flush()
 }
 
 // renew builds a front from a configuration and puts it in the place of the present one. After an

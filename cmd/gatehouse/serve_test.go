@@ -47,6 +47,7 @@ func TestServe(t *testing.T) {
 	if _, body := r.browser().signIn(r.public+"/", "bob@corp.test"); !strings.Contains(body, "bob@corp.test") || !strings.Contains(body, "select_account") {
 		t.Errorf("an unknown account must learn as whom it came and get a way out, got: %s", body)
 	}
+	r.stop() // with which all of the log is written
 	for _, secret := range []string{strings.TrimPrefix(old, "gate="), "client-s3cret", "code=", "state=", "q=a"} {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("RULE-29: the log holds %q", secret)
