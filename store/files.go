@@ -111,9 +111,13 @@ func (s *SQL) fits(ctx context.Context, tx bun.Tx, f *file, q upload.Quota) erro
 	if err != nil {
 		return err
 	}
-	// Subtracting cannot overflow, adding could.
-	if (q.Bytes > 0 && f.Size > q.Bytes-has.Bytes) || (q.Files > 0 && has.Files >= q.Files) || (q.Live > 0 && has.Live >= q.Live) {
-		return upload.ErrQuota
+	switch {
+	case q.Bytes > 0 && f.Size > q.Bytes-has.Bytes: // subtracting cannot overflow, adding could
+		return upload.ErrQuotaBytes
+	case q.Files > 0 && has.Files >= q.Files:
+		return upload.ErrQuotaFiles
+	case q.Live > 0 && has.Live >= q.Live:
+		return upload.ErrQuotaLive
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"math/rand/v2"
 	"time"
 )
 
@@ -49,4 +51,155 @@ type Unfinished struct {
 	Key   string
 	ID    string // the bucket's own name for it
 	Begun time.Time
+}
+
+const (
+	// staleAfter is how long a pending file may give no sign of life (RULE-22).
+	staleAfter = 15 * time.Minute
+	sweepEvery = time.Minute
+	// sweepLimit bounds one sweep, for a bucket that hangs.
+	sweepLimit = 10 * time.Minute
+	// sweepMost is how many rows, unfinished uploads and objects one sweep looks at, each.
+	sweepMost = 1000
+	// keysAtOnce is how many keys the rows are asked for in one question.
+	keysAtOnce = 200
+)
+
+// JanitorParts is what a Janitor is made of.
+type JanitorParts struct {
+	Attic  Attic
+	Rows   Remains
+	Prefix string             // of all keys of this installation: its id and a slash (RULE-22)
+	Stale  time.Duration      // 15 minutes by default
+	Told   func(Swept, error) // of every sweep of Run; may be nil
+}
+
+// Janitor ends what a crash left, in the table and in the bucket. Any number of replicas may each have
+// one: a file is given up by one conditional UPDATE, and everything after that can be done twice.
+//
+// It removes what a row of this installation names, and unfinished uploads under our own prefix. A
+// finished object without a row it counts and leaves alone: the rows may have been restored from a
+// backup that is older than the file.
+type Janitor struct {
+	parts JanitorParts
+
+	// The walk over all objects goes on from sweep to sweep.
+	after   string
+	orphans int
+}
+
+// Swept is what a sweep has done.
+type Swept struct {
+	Claimed int  // pending files that were given up
+	Removed int  // doomed files, after which nothing stands under their keys
+	Aborted int  // unfinished uploads that no row wanted
+	Orphans int  // finished objects without a row, in the walk over all objects that is under way
+	Whole   bool // that walk came to its end with this sweep
+}
+
+// NewJanitor makes a janitor. It does nothing before Run or Sweep.
+func NewJanitor(parts JanitorParts) *Janitor {
+	parts.Stale = or(parts.Stale, staleAfter)
+	if parts.Told == nil {
+		parts.Told = func(Swept, error) {}
+	}
+	return &Janitor{parts: parts}
+}
+
+// Run sweeps about once a minute until ctx is done. An outage of bucket or database costs the sweeps
+// that fall into it. The moments are random, so that replicas which start together do not sweep
+// together for ever.
+func (j *Janitor) Run(ctx context.Context) {
+	wait := rand.N(sweepEvery) //nolint:gosec // nobody gains by guessing it
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		swept, err := j.bounded(ctx)
+		if ctx.Err() != nil {
+			return // what failed now failed because we stop
+		}
+		j.parts.Told(swept, err)
+		wait = sweepEvery/2 + rand.N(sweepEvery) //nolint:gosec // likewise
+	}
+}
+
+func (j *Janitor) bounded(ctx context.Context) (Swept, error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
+	defer cancel()
+	return j.Sweep(ctx)
+}
+
+// Sweep does it once, and at most so much at a time. It must not run twice at once on one Janitor.
+// Each of its steps is tried, whatever became of those before.
+func (j *Janitor) Sweep(ctx context.Context) (s Swept, err error) {
+	var claim, remove, abort, walk error
+	s.Claimed, claim = j.parts.Rows.Claim(ctx, j.parts.Stale, sweepMost)
+	s.Removed, remove = j.remove(ctx)
+	s.Aborted, abort = j.abort(ctx)
+	s.Whole, walk = j.walk(ctx)
+	s.Orphans = j.orphans
+	if s.Whole {
+		j.after, j.orphans = "", 0
+	}
+	return s, errors.Join(claim, remove, abort, walk)
+}
+
+// remove clears doomed files away. One that cannot be removed does not keep the others.
+func (j *Janitor) remove(ctx context.Context) (removed int, err error) {
+	files, err := j.parts.Rows.Doomed(ctx, j.parts.Stale, sweepMost)
+	if err != nil {
+		return 0, err
+	}
+	var faults []error
+	for _, f := range files {
+		err := j.parts.Attic.Delete(ctx, f.Key)
+		if err == nil {
+			err = j.parts.Rows.Cleared(ctx, f.ID, j.parts.Stale)
+		}
+		if err == nil {
+			removed++
+			continue
+		}
+		if faults = append(faults, err); errors.Is(err, ErrUnavailable) || ctx.Err() != nil || len(faults) == 10 {
+			break // the rest would fail likewise
+		}
+	}
+	return removed, errors.Join(faults...)
+}
+
+// abort ends unfinished uploads that no row wants.
+func (j *Janitor) abort(ctx context.Context) (aborted int, err error) {
+	for u, err := range j.Strays(ctx) {
+		if err != nil {
+			return aborted, err
+		}
+		if err := j.parts.Attic.Abort(ctx, u); err != nil {
+			return aborted, err
+		}
+		if aborted++; aborted == sweepMost {
+			break
+		}
+	}
+	return aborted, nil
+}
+
+// walk looks at the next objects and counts those without a row. It reports whether they were the last.
+func (j *Janitor) walk(ctx context.Context) (whole bool, err error) {
+	seen := 0
+	for o, err := range j.objects(ctx, j.after) {
+		if err != nil {
+			return false, err
+		}
+		j.after = o.Key
+		if o.orphan {
+			j.orphans++
+		}
+		if seen++; seen == sweepMost {
+			return false, nil
+		}
+	}
+	return true, nil
 }

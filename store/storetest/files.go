@@ -169,8 +169,8 @@ func filesQuotaBytes(t *testing.T, g FilesGround) {
 	if err := g.Files.Begin(t.Context(), pending, q); err != nil {
 		t.Fatalf("Begin of the last 60 of 100 bytes: %v", err)
 	}
-	wantErr(t, "Begin of one more byte, while 60 are only reserved", g.Files.Begin(t.Context(), NewFile(u, 1), q), upload.ErrQuota)
-	wantErr(t, "Begin of more bytes than numbers have room for", g.Files.Begin(t.Context(), NewFile(u, 1<<63-1), q), upload.ErrQuota)
+	wantErr(t, "Begin of one more byte, while 60 are only reserved", g.Files.Begin(t.Context(), NewFile(u, 1), q), upload.ErrQuotaBytes)
+	wantErr(t, "Begin of more bytes than numbers have room for", g.Files.Begin(t.Context(), NewFile(u, 1<<63-1), q), upload.ErrQuotaBytes)
 	if err := g.Files.Begin(t.Context(), NewFile(other, 100), q); err != nil {
 		t.Errorf("Begin of another user: %v", err)
 	}
@@ -191,14 +191,14 @@ func filesQuotaNumbers(t *testing.T, g FilesGround) {
 			t.Fatalf("Begin: %v", err)
 		}
 	}
-	wantErr(t, "Begin of a third at once", g.Files.Begin(t.Context(), NewFile(u, 1), live), upload.ErrQuota)
+	wantErr(t, "Begin of a third at once", g.Files.Begin(t.Context(), NewFile(u, 1), live), upload.ErrQuotaLive)
 	if err := g.Files.Settle(t.Context(), settled(first, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Files.Begin(t.Context(), NewFile(u, 1), live); err != nil {
 		t.Errorf("Begin after one had ended: %v", err)
 	}
-	wantErr(t, "Begin of a fourth of three", g.Files.Begin(t.Context(), NewFile(u, 0), upload.Quota{Files: 3}), upload.ErrQuota)
+	wantErr(t, "Begin of a fourth of three", g.Files.Begin(t.Context(), NewFile(u, 0), upload.Quota{Files: 3}), upload.ErrQuotaFiles)
 	if err := g.Files.Doom(t.Context(), first.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func filesQuotaGrows(t *testing.T, g FilesGround) {
 		}
 	}
 	g.wantUsage(t, u, upload.Quota{Bytes: 100, Files: 2, Live: 1})
-	wantErr(t, "Beat to 61 bytes", g.Files.Beat(t.Context(), f.ID, 61, q), upload.ErrQuota)
+	wantErr(t, "Beat to 61 bytes", g.Files.Beat(t.Context(), f.ID, 61, q), upload.ErrQuotaBytes)
 	g.wantUsage(t, u, upload.Quota{Bytes: 100, Files: 2, Live: 1})
 }
 
