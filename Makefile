@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the static binary, ./gatehouse
@@ -48,6 +48,11 @@ e2e-large: ## a GiB up and down through nginx, Caddy and HAProxy (make test: 64 
 bench: ## CPU and latency of a check and of a proxied request, beside bare net/http and oauth2-proxy
 	@test/ci/install.sh bench
 	. test/ci/env.sh && PATH=$$PATH:/usr/sbin go run ./test/bench
+
+.PHONY: bench-sessions
+bench-sessions: ## look-ups, sign-ins, lists, slides and sweeps with 1 k, 100 k and 1 M live sessions
+	@test/ci/install.sh unit
+	. test/ci/env.sh && go run ./test/sessions
 
 .PHONY: image-steps
 image-steps: ## run the Dockerfile's own steps with buildah, from base images made here
