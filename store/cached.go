@@ -23,13 +23,22 @@ const (
 	absentFor = 5 * time.Second
 )
 
-// Cached keeps auth.Sessions with Redis in front of a store that keeps it too. It answers in this
-// order: what the database lately denied, Redis if the feed would have heard of a revocation, and
-// else the database, with one look-up of a key under way at a time.
+// cache is what Redis is to Cached; the tests have one that forgets on command.
+type cache interface {
+	Get(ctx context.Context, k auth.Key) (auth.Session, error)
+	Fill(ctx context.Context, s auth.Session) error
+	Bury(ctx context.Context, keys ...auth.Key) error
+}
+
+// Cached keeps auth.Sessions with this process's memory and Redis in front of a store that keeps it
+// too. It answers in this order: what it keeps itself, while the feed's lease runs; what the database
+// lately denied; Redis, if the feed would have heard of a revocation; and else the database. One
+// look-up of a key is under way at a time.
 type Cached struct {
-	redis *Redis // nil: there is none
+	redis cache // nil: there is none
 	below auth.Sessions
 	feed  *Feed
+	hit   func()
 
 	turns   chan struct{}
 	absent  memo
@@ -42,20 +51,24 @@ type Cached struct {
 
 // flight is a look-up that is under way, and those who wait for it.
 type flight struct {
-	why   error  // what Redis said
-	since uint64 // the feed's count when it began
+	asked asked
 	done  chan struct{}
 	s     auth.Session
 	err   error
 }
 
-// NewCached puts Redis, which may be nil, in front of a store. The feed must be running for Redis to
-// be believed.
-func NewCached(redis *Redis, below auth.Sessions, feed *Feed) *Cached {
-	return &Cached{
-		redis: redis, below: below, feed: feed,
-		turns: make(chan struct{}, lookups), flights: map[auth.Key]*flight{},
+// NewCached puts this process's memory and Redis, which may be nil, in front of a store. The feed must
+// be running for either to be believed. Hit is called whenever this process answers by itself, which
+// may be at each request: it must cost next to nothing. It may be nil.
+func NewCached(redis *Redis, below auth.Sessions, feed *Feed, hit func()) *Cached {
+	if hit == nil {
+		hit = func() {}
 	}
+	c := &Cached{below: below, feed: feed, hit: hit, turns: make(chan struct{}, lookups), flights: map[auth.Key]*flight{}}
+	if redis != nil {
+		c.redis = redis
+	}
+	return c
 }
 
 // Close waits for the look-ups under way, a few seconds at most.
@@ -70,16 +83,79 @@ func (c *Cached) Create(ctx context.Context, s auth.Session) error {
 	return nil
 }
 
-// Find keeps the contract of auth.Sessions.
+// Find keeps the contract of auth.Sessions. All copies of what this process keeps share one
+// auth.Kept. It does not allocate then.
 func (c *Cached) Find(ctx context.Context, k auth.Key) (auth.Session, error) {
+	now := time.Now()
+	if epoch := c.feed.lease.epoch(now); epoch != 0 && ctx.Err() == nil {
+		if s := c.feed.tier.get(k, epoch, now); s != nil {
+			c.hit()
+			return *s, nil
+		}
+	}
 	if c.absent.within(k, absentFor) {
 		return auth.Session{}, auth.ErrNoSession
 	}
-	s, err := c.cached(ctx, k)
-	if err == nil {
-		return s, nil
+	return c.look(ctx, k)
+}
+
+// look asks below, or waits for the answer to the same question. It joins no look-up that began before
+// a revocation of the key was heard, or in another epoch, when one may have come unheard: that look-up
+// may have read the row before it went. The look-up does not die with the caller that began it, and
+// every caller may leave.
+func (c *Cached) look(ctx context.Context, k auth.Key) (auth.Session, error) {
+	if err := ctx.Err(); err != nil {
+		return auth.Session{}, fmt.Errorf("find session: %w", err)
 	}
-	return c.look(ctx, k, err)
+	asked := c.feed.asking(k)
+	c.mu.Lock()
+	f := c.flights[k]
+	if f == nil || f.asked != asked {
+		f = &flight{asked: asked, done: make(chan struct{})}
+		c.flights[k] = f
+		c.pending.Go(func() { c.fly(context.WithoutCancel(ctx), k, f) })
+	}
+	c.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.s, f.err
+	case <-ctx.Done():
+		return auth.Session{}, fmt.Errorf("find session: %w", ctx.Err())
+	}
+}
+
+// fly is one look-up. Redis is filled after the answer was given, for nobody is to wait for that, and
+// only if it answered the first time and no revocation came since.
+func (c *Cached) fly(ctx context.Context, k auth.Key, f *flight) {
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	s, why := c.cached(ctx, k)
+	if why != nil {
+		s, f.err = c.ask(ctx, k)
+	}
+	f.s = c.keep(k, s, f.err, f.asked)
+	c.mu.Lock()
+	if c.flights[k] == f {
+		delete(c.flights, k)
+	}
+	c.mu.Unlock()
+	close(f.done)
+	if f.err == nil && errors.Is(why, ErrNotCached) && c.feed.since(k) == f.asked.since {
+		_ = c.redis.Fill(ctx, f.s) // counted; the next look-up tries again
+	}
+}
+
+// keep remembers an answer from below, a no as well as a yes, and forgets what it contradicts. "Could
+// not find out" changes nothing.
+func (c *Cached) keep(k auth.Key, s auth.Session, err error, asked asked) auth.Session {
+	switch {
+	case errors.Is(err, auth.ErrNoSession):
+		c.feed.tier.forget(k)
+		c.absent.note(k)
+	case err == nil:
+		return c.feed.tier.put(s, asked.epoch, func() bool { return c.feed.holds(k, asked) })
+	}
+	return s
 }
 
 // cached asks Redis. A session that is over by its record may have been used since, which only the
@@ -98,50 +174,6 @@ func (c *Cached) cached(ctx context.Context, k auth.Key) (auth.Session, error) {
 // errNotAsked says that Redis must not be believed about this key, or that there is none.
 var errNotAsked = errors.New("redis: not to be asked")
 
-// look asks the database, or waits for the answer to the same question. It joins no look-up that
-// began before a revocation of the key was heard: that one may have read the row before it went. The
-// look-up does not die with the caller that began it, and every caller may leave. Why is what Redis said.
-func (c *Cached) look(ctx context.Context, k auth.Key, why error) (auth.Session, error) {
-	if err := ctx.Err(); err != nil {
-		return auth.Session{}, fmt.Errorf("find session: %w", err)
-	}
-	since := c.feed.since(k)
-	c.mu.Lock()
-	f := c.flights[k]
-	if f == nil || f.since < since {
-		f = &flight{why: why, since: since, done: make(chan struct{})}
-		c.flights[k] = f
-		c.pending.Go(func() { c.fly(context.WithoutCancel(ctx), k, f) })
-	}
-	c.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.s, f.err
-	case <-ctx.Done():
-		return auth.Session{}, fmt.Errorf("find session: %w", ctx.Err())
-	}
-}
-
-// fly is one look-up. Redis is filled after the answer was given, for nobody is to wait for that, and
-// only if it answered the first time and no revocation came since.
-func (c *Cached) fly(ctx context.Context, k auth.Key, f *flight) {
-	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
-	defer cancel()
-	f.s, f.err = c.ask(ctx, k)
-	if errors.Is(f.err, auth.ErrNoSession) {
-		c.absent.note(k)
-	}
-	c.mu.Lock()
-	if c.flights[k] == f {
-		delete(c.flights, k)
-	}
-	c.mu.Unlock()
-	close(f.done)
-	if f.err == nil && errors.Is(f.why, ErrNotCached) && c.feed.since(k) == f.since {
-		_ = c.redis.Fill(ctx, f.s) // counted; the next look-up tries again
-	}
-}
-
 // ask takes its turn with the database.
 func (c *Cached) ask(ctx context.Context, k auth.Key) (auth.Session, error) {
 	queued := time.NewTimer(queueLimit)
@@ -155,9 +187,9 @@ func (c *Cached) ask(ctx context.Context, k auth.Key) (auth.Session, error) {
 	}
 }
 
-// Touch keeps the contract of auth.Sessions. Redis is not rewritten: its record runs out at the old
-// end and is filled anew. So callers see the old end until then, and what they ask for again and
-// again is done once in ttl/12.
+// Touch keeps the contract of auth.Sessions. What callers ask for again and again, because they see
+// the old end, is done once in ttl/12. Redis is not rewritten: its record runs out at the old end and
+// is filled anew.
 func (c *Cached) Touch(ctx context.Context, k auth.Key, ttl time.Duration) error {
 	if !c.touched.claim(k, ttl/12) {
 		return nil
@@ -166,12 +198,26 @@ func (c *Cached) Touch(ctx context.Context, k auth.Key, ttl time.Duration) error
 		c.touched.forget(k)
 		return err
 	}
+	c.reload(ctx, k)
 	return nil
 }
 
+// reload asks the database for the end that a slide has moved, so that this process sees it and asks
+// for no other slide. If the slide met no row, that says so, and what is kept here goes (RULE-05). If
+// it cannot be asked, what is kept here is no worse than before.
+func (c *Cached) reload(ctx context.Context, k auth.Key) {
+	asked := c.feed.asking(k)
+	if asked.epoch == 0 {
+		return // nothing can be kept
+	}
+	s, err := c.ask(ctx, k)
+	c.keep(k, s, err, asked)
+}
+
 // End keeps the contract of auth.Sessions. The row goes first: from then on the database says no.
-// Then this replica stops believing Redis about the key, and Redis is told. If that fails, the row of
-// the revocation still reaches every replica through its feed, which is asked before Redis.
+// Then this replica forgets the key and stops believing Redis about it, and Redis is told. If that
+// fails, the row of the revocation still reaches every replica through its feed, which is asked before
+// Redis.
 func (c *Cached) End(ctx context.Context, k auth.Key) error {
 	if err := c.below.End(ctx, k); err != nil {
 		return err

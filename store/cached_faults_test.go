@@ -263,6 +263,7 @@ func TestFlights(t *testing.T) {
 		}
 	})
 	t.Run("RULE-01/no join after a revocation", func(t *testing.T) {
+		r.Forget()
 		release := r.below.Block(storetest.Find)
 		defer release()
 		before := r.below.Calls(storetest.Find)

@@ -12,13 +12,13 @@ import (
 	"github.com/gatehouse-auth/gatehouse/store/storetest"
 )
 
-// replica is one Gatehouse as far as sessions go: Redis in front of a database, with its feed.
+// replica is one Gatehouse as far as sessions go: its memory and Redis in front of a database, with its feed.
 type replica struct {
 	*store.Cached
 	redis *store.Redis
 	feed  *store.Feed
 	below *storetest.Faulty // what stands between the cache and the database
-	seen  *tally            // what Redis did
+	seen  *tally            // what Redis and the process tier did
 }
 
 // tally counts what a store was seen to do.
@@ -39,9 +39,10 @@ func (y *tally) count(what string) int {
 	return y.n[what]
 }
 
-// hit looks a live session up and reports whether Redis had it.
+// hit looks a live session up, which this process has forgotten, and reports whether Redis had it.
 func (r *replica) hit(t *testing.T, k auth.Key) bool {
 	t.Helper()
+	r.Forget()
 	before := r.seen.count("redis find hit")
 	if _, err := r.Find(t.Context(), k); err != nil {
 		t.Fatalf("Find: %v", err)
@@ -86,7 +87,7 @@ func idleReplica(t *testing.T, s *store.SQL, url string, ring *auth.Keyring, con
 	}
 	config.SQL, config.Redis, config.TTL = s, r.redis, time.Hour
 	r.feed = store.NewFeed(config)
-	r.Cached = store.NewCached(r.redis, r.below, r.feed)
+	r.Cached = store.NewCached(r.redis, r.below, r.feed, func() { r.seen.observe("process", "find", "hit", 0) })
 	t.Cleanup(r.Close)
 	return r
 }
@@ -137,6 +138,23 @@ func TestCachedSessions(t *testing.T) {
 			s := fresh(t)
 			return storetest.Ground{Users: s, Sessions: replicaOf(t, s, r.URL, keys(t)), Operator: operator{s}}
 		})
+	})
+}
+
+// forgetful asks below every time: what the suite finds then is Redis's, or the database's.
+type forgetful struct{ *replica }
+
+func (f forgetful) Find(ctx context.Context, k auth.Key) (auth.Session, error) {
+	f.Forget()
+	return f.replica.Find(ctx, k)
+}
+
+func TestCachedSessionsBelowProcess(t *testing.T) {
+	t.Parallel()
+	r := storetest.Redis(t)
+	storetest.Sessions(t, func(t *testing.T) storetest.Ground {
+		s := openLite(t)
+		return storetest.Ground{Users: s, Sessions: forgetful{replicaOf(t, s, r.URL, keys(t))}, Operator: operator{s}}
 	})
 }
 

@@ -33,24 +33,39 @@ type FeedConfig struct {
 
 // Feed reads the revocations as they come and remembers the last hour of them. Once a second it
 // polls the table; a NOTIFY only makes it poll at once, so that what is forged or lost there can make
-// us forget and nothing else. It is safe for concurrent use.
+// us forget and nothing else. Each poll that comes back extends the lease by which the process tier
+// may answer. It is safe for concurrent use.
 type Feed struct {
 	config FeedConfig
 	window time.Duration
 	ledger *ledger
+	lease  lease
+	tier   tier // what this process keeps: forgotten before anybody is told
 
 	mu    sync.RWMutex
-	heard map[auth.Key]heard
-	rows  map[int64]time.Time // by id, when read: overlapping polls tell of a row once
-	count uint64              // of revocations heard
-	lost  uint64              // the count at which everything counts as revoked
-	read  time.Time           // when the last good poll was sent; zero: none yet
-	tried time.Time           // when the last poll came back, good or bad
+	past  past
+	read  time.Time // when the last good poll was sent; zero: none yet
+	tried time.Time // when the last poll came back, good or bad
+}
+
+// past is the revocations of the last hour.
+type past struct {
+	heard   map[auth.Key]heard
+	rows    map[int64]time.Time // by id, when read: overlapping polls tell of a row once
+	count   uint64              // of revocations heard
+	lost    uint64              // the count at which everything counts as revoked
+	rewound time.Time           // when the database was last found in an earlier state; zero: never
 }
 
 type heard struct {
 	count uint64
 	at    time.Time
+}
+
+// asked is the moment of a question, by which its answer is judged.
+type asked struct {
+	since uint64 // revocations of the key, or of everything, counted up to the last
+	epoch uint64 // of the lease; zero: it had lapsed
 }
 
 // NewFeed makes a feed. Nothing is heard, and Redis is not believed, until Run.
@@ -67,7 +82,7 @@ func NewFeed(config FeedConfig) *Feed {
 	w := window(config.TTL)
 	return &Feed{
 		config: config, window: w, ledger: &ledger{sql: config.SQL, window: w},
-		heard: map[auth.Key]heard{}, rows: map[int64]time.Time{},
+		past: past{heard: map[auth.Key]heard{}, rows: map[int64]time.Time{}},
 	}
 }
 
@@ -107,17 +122,20 @@ func (f *Feed) follow(ctx context.Context, bell <-chan struct{}) {
 func (f *Feed) Revoked(k auth.Key) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	_, ok := f.heard[k]
+	_, ok := f.past.heard[k]
 	return ok
 }
 
 // Vouches reports whether Redis may say yes about a key that is not Revoked: the feed has read all
-// the revocations that could matter, it is awake, and the database could be asked not too long ago.
+// the revocations that could matter, it is awake, and the database could be asked not too long ago. A
+// database that was put back to an earlier state may never have had the sessions that Redis has, so
+// that no end of them could be told: Redis is not believed until its records have run out.
 func (f *Feed) Vouches() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	now := time.Now()
-	return !f.read.IsZero() && elapsed(f.tried, now) < pulse && elapsed(f.read, now) < f.config.MaxUnverified
+	return !f.read.IsZero() && elapsed(f.tried, now) < pulse && elapsed(f.read, now) < f.config.MaxUnverified &&
+		(f.past.rewound.IsZero() || elapsed(f.past.rewound, now) > maxCached)
 }
 
 // elapsed is the longer of what the monotonic clock and the wall clock say: the former stands still
@@ -126,25 +144,38 @@ func elapsed(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
 
+// asking says in which state of things a question about k is put now.
+func (f *Feed) asking(k auth.Key) asked {
+	return asked{since: f.since(k), epoch: f.lease.epoch(time.Now())}
+}
+
+// holds reports whether what was asked about k at a moment may be kept: the lease has run all the time
+// since, and no revocation of k was heard. What was not heard by now is forgotten when it is heard.
+func (f *Feed) holds(k auth.Key, a asked) bool {
+	return a.epoch != 0 && f.asking(k) == a
+}
+
 // since counts the revocations up to the last one of k. An answer about k that was asked for at a
 // lower count may be out of date.
 func (f *Feed) since(k auth.Key) uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return max(f.heard[k].count, f.lost)
+	return max(f.past.heard[k].count, f.past.lost)
 }
 
-// hear notes a revocation that this process made itself, without waiting for the next poll.
+// hear notes a revocation that this process made itself, without waiting for the next poll. Once it
+// returned, this process says yes to k no more.
 func (f *Feed) hear(k auth.Key) {
 	f.mu.Lock()
-	f.mark(k, time.Now())
+	f.past.mark(k, time.Now())
 	f.mu.Unlock()
+	f.tier.forget(k)
 	f.config.On(k)
 }
 
-func (f *Feed) mark(k auth.Key, now time.Time) {
-	f.count++
-	f.heard[k] = heard{count: f.count, at: now}
+func (p *past) mark(k auth.Key, now time.Time) {
+	p.count++
+	p.heard[k] = heard{count: p.count, at: now}
 }
 
 func (f *Feed) poll(ctx context.Context) {
@@ -154,12 +185,32 @@ func (f *Feed) poll(ctx context.Context) {
 	found, err := f.ledger.read(limited)
 	f.config.SQL.observe.note("feed", "poll", sent, outcome(err))
 	if err != nil {
-		f.mu.Lock()
-		f.tried = time.Now()
-		f.mu.Unlock()
+		f.miss()
 		return
 	}
+	f.learn(ctx, found, sent)
+}
+
+// miss says that a poll came back and brought nothing: there is a gap from here on.
+func (f *Feed) miss() {
+	f.lease.sever()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tried = time.Now()
+}
+
+// learn makes what a poll found count, in the order that matters: it is noted, so that no answer from
+// before is kept; it is forgotten here; only then the lease goes on, and others are told, who may ask
+// about the very session.
+func (f *Feed) learn(ctx context.Context, found tidings, sent time.Time) {
 	keys, lost := f.take(found, sent)
+	for _, k := range keys {
+		f.tier.forget(k)
+	}
+	if lost || found.anew {
+		f.lease.sever()
+	}
+	f.lease.extend(sent, time.Now())
 	if lost {
 		f.config.OnAll()
 	}
@@ -176,39 +227,40 @@ func (f *Feed) poll(ctx context.Context) {
 func (f *Feed) take(found tidings, sent time.Time) (keys []auth.Key, lost bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := time.Now()
+	now, p := time.Now(), &f.past
+	if found.rewound {
+		p.rewound = now
+	}
 	lost = found.rewound || !f.read.IsZero() && elapsed(f.read, sent) > f.window
 	if lost {
-		f.count++
-		f.lost = f.count
+		p.count++
+		p.lost = p.count
 	}
 	for _, row := range found.rows {
-		if _, known := f.rows[row.id]; known {
+		if _, known := p.rows[row.id]; known {
 			continue
 		}
-		f.rows[row.id] = now
-		f.mark(row.key, now)
+		p.rows[row.id] = now
+		p.mark(row.key, now)
 		keys = append(keys, row.key)
 	}
-	f.forget(now)
+	if !f.read.Truncate(time.Minute).Equal(now.Truncate(time.Minute)) {
+		p.forget(now, f.window) // about once a minute
+	}
 	f.read, f.tried = sent, now
 	return keys, lost
 }
 
-// forget drops what is older than any cached copy. It walks the memory only when that is due: about
-// once a minute.
-func (f *Feed) forget(now time.Time) {
-	if f.read.Truncate(time.Minute).Equal(now.Truncate(time.Minute)) {
-		return
-	}
-	for k, h := range f.heard {
-		if elapsed(h.at, now) > f.window {
-			delete(f.heard, k)
+// forget drops what is older than any cached copy.
+func (p *past) forget(now time.Time, window time.Duration) {
+	for k, h := range p.heard {
+		if elapsed(h.at, now) > window {
+			delete(p.heard, k)
 		}
 	}
-	for id, at := range f.rows {
-		if elapsed(at, now) > 2*f.window { // as long as the table may still show it
-			delete(f.rows, id)
+	for id, at := range p.rows {
+		if elapsed(at, now) > 2*window { // as long as the table may still show it
+			delete(p.rows, id)
 		}
 	}
 }

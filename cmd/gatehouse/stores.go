@@ -18,7 +18,7 @@ type stores struct {
 	sql      *store.SQL
 	redis    *store.Redis // nil without store.redis
 	feed     *store.Feed
-	sessions *store.Cached // what the gate asks: redis, if there is one, and then sql
+	sessions *store.Cached // what the gate asks: its own memory, redis if there is one, and then sql
 	unlock   func() error
 }
 
@@ -35,13 +35,14 @@ func openStores(ctx context.Context, cfg Config, keys *auth.Keyring, metrics *we
 		return nil, scrub(err, cfg)
 	}
 	s := &stores{sql: sql, unlock: func() error { return nil }}
-	if err := s.prepare(ctx, cfg, keys, observe, heard); err != nil {
+	hit := func() { metrics.Lookup("process", "hit") }
+	if err := s.prepare(ctx, cfg, keys, observe, heard, hit); err != nil {
 		return nil, errors.Join(scrub(err, cfg), s.close())
 	}
 	return s, nil
 }
 
-func (s *stores) prepare(ctx context.Context, cfg Config, keys *auth.Keyring, observe store.Observe, heard hearing) (err error) {
+func (s *stores) prepare(ctx context.Context, cfg Config, keys *auth.Keyring, observe store.Observe, heard hearing, hit func()) (err error) {
 	unlock, err := s.sql.LockServe()
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (s *stores) prepare(ctx context.Context, cfg Config, keys *auth.Keyring, ob
 		SQL: s.sql, Redis: s.redis, TTL: cfg.Session.TTL, MaxUnverified: cfg.Session.MaxUnverified,
 		On: heard.one, OnAll: heard.all,
 	})
-	s.sessions = store.NewCached(s.redis, s.sql, s.feed)
+	s.sessions = store.NewCached(s.redis, s.sql, s.feed, hit)
 	return nil
 }
 
