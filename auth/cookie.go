@@ -61,16 +61,21 @@ func (c Cookies) cookie(value string) *http.Cookie {
 	}
 }
 
-// tokens returns the values of the cookies with our name, in the order sent, each once, at most so
-// many. It reads the header itself: http.Request.Cookies would parse and allocate all the others.
-func (c Cookies) tokens(h http.Header, most int) []string {
-	var found []string
-	for name, value := range pairs(h) {
-		if name != c.name || slices.Contains(found, value) {
-			continue
-		}
-		if found = append(found, value); len(found) == most {
-			break
+// tokens appends to found the values of the cookies with our name, in the order sent, each once, until it
+// is at its capacity. It reads the header itself: http.Request.Cookies would parse and allocate all the
+// others.
+func (c Cookies) tokens(h http.Header, found []string) []string {
+	for _, line := range h["Cookie"] {
+		for more := true; more; {
+			var part string
+			part, line, more = strings.Cut(line, ";")
+			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+			if strings.TrimSpace(name) != c.name || slices.Contains(found, value) {
+				continue
+			}
+			if found = append(found, value); len(found) == cap(found) {
+				return found
+			}
 		}
 	}
 	return found
@@ -115,29 +120,68 @@ func Mine(name string) bool {
 // as they were sent.
 func Strip(h http.Header) {
 	lines := h["Cookie"]
-	kept := lines[:0:0]
+	if len(lines) == 0 {
+		return
+	}
+	kept := make([]string, 0, len(lines))
 	for _, line := range lines {
 		if rest := strip(line); rest != "" {
 			kept = append(kept, rest)
 		}
 	}
 	if len(kept) == 0 {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 		return
 	}
 	h["Cookie"] = kept
 }
 
-func strip(line string) string {
-	var kept []string
-	for part := range strings.SplitSeq(line, ";") {
-		// Blanks around a name do not hide it: net/http and others read on without them.
-		name, _, _ := strings.Cut(part, "=")
-		if !Mine(strings.TrimSpace(name)) {
-			kept = append(kept, part)
+// Others are a request's cookies without Gatehouse's, as one line.
+func Others(h http.Header) string {
+	all := ""
+	for _, line := range h["Cookie"] {
+		switch rest := strip(line); {
+		case all == "":
+			all = rest
+		case rest != "":
+			all += "; " + rest
 		}
 	}
-	return strings.Trim(strings.Join(kept, ";"), " \t")
+	return all
+}
+
+// strip removes our cookies from one line. Nearly always they stand at one end of it or are alone, and
+// what is left is a part of what was there.
+func strip(line string) string {
+	kept, runs := "", 0
+	run := func(from, to int) {
+		if runs++; runs == 1 {
+			kept = line[from:to]
+		} else {
+			kept += ";" + line[from:to]
+		}
+	}
+	from, at := 0, 0 // of the run of others' cookies, and of the cookie that is looked at
+	for at <= len(line) {
+		end := strings.IndexByte(line[at:], ';')
+		if end < 0 {
+			end = len(line) - at
+		}
+		end += at
+		// Blanks around a name do not hide it: net/http and others read on without them.
+		name, _, _ := strings.Cut(line[at:end], "=")
+		if Mine(strings.TrimSpace(name)) {
+			if at > from {
+				run(from, at-1)
+			}
+			from = end + 1
+		}
+		at = end + 1
+	}
+	if from <= len(line) {
+		run(from, len(line))
+	}
+	return strings.Trim(kept, " \t")
 }
 
 // attemptName begins the name of every login-attempt cookie; the attempt's id follows.

@@ -50,7 +50,8 @@ func (g *Gate) Who(ctx context.Context, h http.Header) (Session, error) {
 	var found Session
 	var unsure error
 	dead, foreign := ErrNoSession, false
-	values := g.cookies.tokens(h, maxTokens+1)
+	var most [maxTokens + 1]string
+	values := g.cookies.tokens(h, most[:0])
 	for _, value := range values[:min(len(values), maxTokens)] {
 		s, err := g.session(ctx, value)
 		switch {
@@ -116,7 +117,7 @@ func (g *Gate) session(ctx context.Context, value string) (Session, error) {
 // A token under an unknown key is looked up first: each End is a write to every store, and a key that
 // every replica remembers for an hour, which nobody may cause with tokens that he made up (RULE-30).
 func (g *Gate) endAll(ctx context.Context, h http.Header) error {
-	for _, value := range g.cookies.tokens(h, maxEnded) {
+	for _, value := range g.cookies.tokens(h, make([]string, 0, maxEnded)) {
 		standing := g.keys.Judge(value)
 		if standing == Forged {
 			continue
@@ -139,9 +140,13 @@ func (g *Gate) endAll(ctx context.Context, h http.Header) error {
 // with it: a session is no less live because its use could not be noted, and the next use tries
 // again. Bytes that move on a long stream are use too, so streams call it as they go.
 func (g *Gate) Used(ctx context.Context, s Session) {
-	if !g.life.due(s, time.Now()) {
-		return
+	if g.life.due(&s, time.Now()) {
+		g.touch(ctx, s.Key)
 	}
+}
+
+// touch is apart from Used so that a session which is not due is not copied to the heap.
+func (g *Gate) touch(ctx context.Context, k Key) {
 	select {
 	case g.touches <- struct{}{}:
 	default:
@@ -151,11 +156,11 @@ func (g *Gate) Used(ctx context.Context, s Session) {
 		defer func() { <-g.touches }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), touchLimit)
 		defer cancel()
-		_ = g.sessions.Touch(ctx, s.Key, g.life.TTL) // counted by the store's metrics
+		_ = g.sessions.Touch(ctx, k, g.life.TTL) // counted by the store's metrics
 	})
 }
 
 // due reports whether enough of the idle span has passed to be worth a write: a twelfth.
-func (l Lifetime) due(s Session, now time.Time) bool {
+func (l Lifetime) due(s *Session, now time.Time) bool {
 	return s.ExpiresAt.Before(s.EndsAt) && s.ExpiresAt.Sub(now) < l.TTL-l.TTL/12
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -43,7 +42,7 @@ type Keyring struct {
 // secret is one line of the key file with what is derived from it.
 type secret struct {
 	kid  byte
-	tag  []byte                 // HMAC key for tokens
+	tag  tagger                 // of tokens
 	seal map[string]cipher.AEAD // by purpose
 }
 
@@ -85,7 +84,7 @@ func derive(raw []byte) (secret, error) {
 	if err != nil {
 		return secret{}, err
 	}
-	s := secret{kid: kid[0], tag: tag, seal: map[string]cipher.AEAD{}}
+	s := secret{kid: kid[0], tag: newTagger(tag), seal: map[string]cipher.AEAD{}}
 	for _, purpose := range []string{PurposeAttempt, PurposeState, PurposeRecord} {
 		sub, err := hkdf.Key(sha256.New, raw, nil, purpose, chacha20poly1305.KeySize)
 		if err != nil {
@@ -120,23 +119,6 @@ func (k *Keyring) Open(purpose string, sealed, associated []byte) ([]byte, error
 		}
 	}
 	return nil, ErrSealed
-}
-
-// tagFor returns the tag of a token body under a key id, one for each key that has the id: the id
-// is one byte, so two keys may share it.
-func (k *Keyring) tagsFor(kid byte, body []byte) (tags [][]byte) {
-	for _, s := range *k.keys.Load() {
-		if s.kid == kid {
-			tags = append(tags, s.sign(body))
-		}
-	}
-	return tags
-}
-
-func (s secret) sign(body []byte) []byte {
-	mac := hmac.New(sha256.New, s.tag)
-	mac.Write(body)
-	return mac.Sum(nil)[:tagSize]
 }
 
 // sampleSecrets are texts that stand in examples; whoever copies one has no secret at all.

@@ -68,8 +68,8 @@ func NewChecks(p *Proxy, limits web.Limits, served []string) (*Checks, error) {
 		}
 	}
 	if _, ok := c.dialects[Compat]; ok {
-		for name := range compatHeaders {
-			c.guarded[fold(name)] = true
+		for _, h := range compatHeaders {
+			c.guarded[fold(h.Header)] = true
 		}
 	}
 	for _, name := range served {

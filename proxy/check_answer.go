@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/web"
@@ -19,32 +18,34 @@ const (
 // from us is said, empty where there is nothing, so that a front proxy overwrites what a client sent.
 func (c *Checks) allow(w http.ResponseWriter, r *http.Request, ask Ask, decision Decision, d dialect) {
 	h := w.Header()
-	user := decision.Session.User
-	if decision.Route.Access == Public {
-		user = auth.User{}
+	identity, session := c.proxy.parts.Identity, &decision.Session
+	if session.ID == 0 || decision.Route.Access == Public {
+		session = nil
 	}
-	c.proxy.parts.Identity.Declare(h, user)
+	identity.Declare(h, session)
 	if d.name == Compat {
-		declareCompat(h, user)
+		identity.declareCompat(h, session)
 	}
-	h["Cookie"] = []string{leftCookies(r.Header)}
-	if ask.Wanted != "" && decision.Session.ID == 0 {
-		h["Cookie"] = []string{""} // a preflight carries no credentials (Fetch standard, section 4.8)
+	h["Cookie"] = empty
+	// A preflight carries no credentials (Fetch standard, section 4.8).
+	if others := auth.Others(r.Header); others != "" && (ask.Wanted == "" || decision.Session.ID != 0) {
+		h["Cookie"] = []string{others}
 	}
-	h["Cache-Control"] = []string{"no-store"}
-	h["Content-Length"] = []string{"0"}
+	h["Cache-Control"] = noStore
+	h["Content-Length"] = zero
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		h["Connection"] = []string{"close"} // or net/http would read a body that nobody wants
 	}
 	w.WriteHeader(d.allowed)
 }
 
-// leftCookies are a request's cookies without ours, as one line.
-func leftCookies(h http.Header) string {
-	rest := http.Header{"Cookie": h["Cookie"]}
-	auth.Strip(rest)
-	return strings.Join(rest["Cookie"], "; ")
-}
+// Header values that every yes has. They are shared and never written to: net/http reads them, and
+// whoever adds a value makes a copy.
+var (
+	empty   = []string{""}[:1:1]
+	noStore = []string{"no-store"}[:1:1]
+	zero    = []string{"0"}[:1:1]
+)
 
 // turnAway says no to the request that a check is about. A front proxy relays our answer to its
 // client, so it is the answer that the client would have got here; only that no cookie is cleared,

@@ -49,13 +49,20 @@ func (c *Checks) spelling(h http.Header) error {
 // others into order.
 func odd(name string) bool {
 	for i := range len(name) {
-		c := name[i] | 0x20
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && name[i] != '-' {
+		if !even[name[i]] {
 			return true
 		}
 	}
 	return false
 }
+
+// even are the bytes that fold leaves as they are, letter case aside.
+var even = func() (set [256]bool) {
+	for _, c := range []byte("-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		set[c] = true
+	}
+	return set
+}()
 
 func misspelt(cause error) *web.Error {
 	e := badRequest("This request carries an identity header that only Gatehouse may set.", cause)

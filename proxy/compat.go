@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/web"
 )
 
@@ -156,13 +155,9 @@ func compatDemands(query string) (demands, error) {
 }
 
 // compatHeaders are what oauth2-proxy sets with --set-xauthrequest.
-var compatHeaders = map[string]string{
-	"X-Auth-Request-User": "user", "X-Auth-Request-Email": "email",
-	"X-Auth-Request-Groups": "groups", "X-Auth-Request-Preferred-Username": "preferred_username",
-}
-
-func declareCompat(h http.Header, u auth.User) {
-	for name, value := range compatHeaders {
-		h[name] = []string{printable(claims[value](u))}
-	}
+var compatHeaders = []IdentityHeader{
+	{"X-Auth-Request-User", "user"},
+	{"X-Auth-Request-Email", "email"},
+	{"X-Auth-Request-Groups", "groups"},
+	{"X-Auth-Request-Preferred-Username", "preferred_username"},
 }

@@ -21,9 +21,17 @@ type IdentityHeader struct {
 // Identity erases what a client claims about itself and vouches for what we know. It is immutable and
 // safe for concurrent use.
 type Identity struct {
-	headers []IdentityHeader // with canonical names
-	names   map[string]bool  // folded: what is erased besides the families
-	ours    map[string]bool  // folded: the headers by which we vouch
+	headers []statement     // with canonical names; the configured ones, and then those of the drop-in mode
+	own     int             // how many of them are the configured ones
+	names   map[string]bool // folded: what is erased besides the families
+	ours    map[string]bool // folded: the headers by which we vouch
+	nobody  []string        // the values for nobody: empty ones
+}
+
+// statement is a header and what it says of a user.
+type statement struct {
+	header string
+	value  func(auth.User) string
 }
 
 // claims are the values that an identity header may carry. The first three are the e-mail, since the
@@ -46,12 +54,16 @@ var wellKnown = []string{
 	"x-goog-iap-jwt-assertion", "auth-user", "http-remote-user",
 }
 
-// families are the beginnings of such names. The forwarding headers are among them: what a client, or
-// a proxy that is not listed, says there is worth nothing, and upstream.go sets them anew.
-var families = []string{
-	"x-auth-request-", "x-forwarded-", "x-original-", "x-remote-", "remote-", "x-webauth-", "x-authentik-",
-	"x-pomerium-", "x-vouch-", "x-token-", "x-ms-client-principal", "x-goog-authenticated-user-",
-	"x-amzn-oidc-", "cf-access-", "tailscale-user-", "x-proxy-user", "x-proxy-remote-", "x-ssl-client-",
+// families are the beginnings of such names, by their first byte. The forwarding headers are among them:
+// what a client, or a proxy that is not listed, says there is worth nothing, and upstream.go sets them anew.
+var families = map[byte][]string{
+	'x': {
+		"x-auth-request-", "x-forwarded-", "x-original-", "x-remote-", "x-webauth-", "x-authentik-", "x-pomerium-", "x-vouch-",
+		"x-token-", "x-ms-client-principal", "x-goog-authenticated-user-", "x-amzn-oidc-", "x-proxy-user", "x-proxy-remote-", "x-ssl-client-",
+	},
+	'r': {"remote-"},
+	'c': {"cf-access-"},
+	't': {"tailscale-user-"},
 }
 
 // forwarding are the forwarding headers outside those families.
@@ -78,8 +90,13 @@ func NewIdentity(headers []IdentityHeader) (*Identity, error) {
 			return nil, fmt.Errorf("identity header %s is named twice", h.Header)
 		}
 		id.ours[name], id.names[name] = true, true
-		id.headers = append(id.headers, IdentityHeader{textproto.CanonicalMIMEHeaderKey(h.Header), h.Value})
+		id.headers = append(id.headers, statement{textproto.CanonicalMIMEHeaderKey(h.Header), claims[h.Value]})
 	}
+	id.own = len(id.headers)
+	for _, h := range compatHeaders {
+		id.headers = append(id.headers, statement{h.Header, claims[h.Value]})
+	}
+	id.nobody = make([]string, len(id.headers))
 	return id, nil
 }
 
@@ -96,62 +113,91 @@ var reserved = map[string]bool{
 // app as one variable (GHSA-vjrc-mh2v-45x6). It serves trailers as well.
 func (id *Identity) Erase(h http.Header) {
 	for name := range h {
-		if id.claimed(fold(name)) {
+		if id.claimed(name) {
 			delete(h, name)
 		}
 	}
 }
 
-// claimed reports whether a folded name is one of those that only we may set.
-func (id *Identity) claimed(folded string) bool {
-	if id.names[folded] {
-		return true
+// claimed reports whether a header, however it is spelt, has one of the names that only we may set.
+func (id *Identity) claimed(name string) bool {
+	var room [64]byte // few names are longer
+	folded := appendFold(room[:0], name)
+	if len(folded) == 0 || id.names[string(folded)] {
+		return len(folded) > 0
 	}
-	for _, family := range families {
-		if strings.HasPrefix(folded, family) {
+	for _, family := range families[folded[0]] {
+		if len(folded) >= len(family) && string(folded[:len(family)]) == family {
 			return true
 		}
 	}
 	return false
 }
 
-// Vouch sets the identity headers of a user. What the user does not have is deleted, never left as
-// it was (GHSA-7r4p-vjf4-gxv4).
-func (id *Identity) Vouch(h http.Header, u auth.User) {
-	for _, one := range id.headers {
-		if value := printable(claims[one.Value](u)); value != "" {
-			h[one.Header] = []string{value}
+// values are what the identity headers say of a session's user, each a legal header value, empty for what
+// the user does not have. They are made once for each snapshot of a session and shared by all its requests.
+func (id *Identity) values(s *auth.Session) []string {
+	if kept, ok := s.Kept.By(id).([]string); ok {
+		return kept
+	}
+	values := make([]string, len(id.headers))
+	for i, one := range id.headers {
+		values[i] = printable(one.value(s.User))
+	}
+	s.Kept.Keep(id, values)
+	return values
+}
+
+// Vouch sets the identity headers of a session's user. What the user does not have is deleted, never left
+// as it was (GHSA-7r4p-vjf4-gxv4).
+func (id *Identity) Vouch(h http.Header, s *auth.Session) {
+	values := id.values(s)
+	for i, one := range id.headers[:id.own] {
+		if values[i] != "" {
+			h[one.header] = values[i : i+1 : i+1]
 		} else {
-			delete(h, one.Header)
+			delete(h, one.header)
 		}
 	}
 }
 
-// Declare sets every identity header of an answer to a front proxy. What is not known is empty and
-// never left out: the proxy copies what it gets, and a header that it did not get would stay the
-// client's (GHSA-7r4p-vjf4-gxv4).
-func (id *Identity) Declare(h http.Header, u auth.User) {
-	values := make([]string, len(id.headers)) // one allocation for all of them
-	for i, one := range id.headers {
-		values[i] = printable(claims[one.Value](u))
-		h[one.Header] = values[i : i+1 : i+1]
+// Declare sets every identity header of an answer to a front proxy, of nobody for a nil session. What is
+// not known is empty and never left out: the proxy copies what it gets, and a header that it did not get
+// would stay the client's (GHSA-7r4p-vjf4-gxv4).
+func (id *Identity) Declare(h http.Header, s *auth.Session) { id.declare(h, s, 0, id.own) }
+
+// declareCompat sets the headers of the drop-in mode, as Declare does.
+func (id *Identity) declareCompat(h http.Header, s *auth.Session) {
+	id.declare(h, s, id.own, len(id.headers))
+}
+
+func (id *Identity) declare(h http.Header, s *auth.Session, from, to int) {
+	values := id.nobody
+	if s != nil {
+		values = id.values(s)
+	}
+	for i := from; i < to; i++ {
+		h[id.headers[i].header] = values[i : i+1 : i+1] // whoever appends to it makes a copy
 	}
 }
 
 // fold is a header name as the laxest app sees it: lower-case, and whatever is no letter or digit a
 // dash.
-func fold(name string) string {
-	out := []byte(name)
-	for i, c := range out {
+func fold(name string) string { return string(appendFold(nil, name)) }
+
+func appendFold(out []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
 		switch {
 		case 'A' <= c && c <= 'Z':
-			out[i] = c + 'a' - 'A'
+			c += 'a' - 'A'
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
 		default:
-			out[i] = '-'
+			c = '-'
 		}
+		out = append(out, c)
 	}
-	return string(out)
+	return out
 }
 
 // printable makes any text a legal header value that decodes back: bytes outside printable ASCII and

@@ -28,7 +28,9 @@ func once(t *testing.T, head, name, value string) {
 	}
 }
 
-func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) { engines(t, testSpoofedIdentityNeverReachesTheApp) }
+func TestSpoofedIdentityNeverReachesTheApp(t *testing.T) {
+	engines(t, testSpoofedIdentityNeverReachesTheApp)
+}
 
 func testSpoofedIdentityNeverReachesTheApp(t *testing.T) {
 	w, up := plainWorld(t)
@@ -153,7 +155,7 @@ func FuzzErase(f *testing.F) {
 		if h["Accept"] == nil {
 			t.Error("an innocent header was erased")
 		}
-		id.Vouch(h, auth.User{Email: "a@b.test", Name: text})
+		id.Vouch(h, &auth.Session{User: auth.User{Email: "a@b.test", Name: text}})
 		for _, value := range h["X-Auth-Name"] {
 			if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r > 0x7e }) || value != strings.TrimSpace(value) {
 				t.Errorf("%q is no legal value", value)

@@ -102,7 +102,7 @@ func (m *letter) vouch(pass *passage) {
 		return
 	}
 	delete(m.aside, "Cookie")
-	pass.identity.Vouch(m.aside, pass.decision.Session.User)
+	pass.identity.Vouch(m.aside, &pass.decision.Session)
 	for name, values := range m.aside {
 		m.set(name, values[0])
 	}

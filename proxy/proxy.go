@@ -63,7 +63,9 @@ type Parts struct {
 
 // Proxy judges requests and carries the allowed ones on. It is safe for concurrent use.
 type Proxy struct {
-	parts Parts
+	parts  Parts
+	public string // the canonical public host; empty if it is none
+	prefix string // Site.Prefix in lower case
 }
 
 // New makes a Proxy of its parts. To reload, make another Proxy with the same Latest, store the new
@@ -74,7 +76,11 @@ func New(parts Parts) *Proxy {
 		parts.Latest = new(atomic.Pointer[Table])
 		parts.Latest.Store(parts.Table)
 	}
-	return &Proxy{parts: parts}
+	p := &Proxy{parts: parts, prefix: strings.ToLower(parts.Site.Prefix)}
+	if host, err := web.CanonicalHost(parts.Site.Public.Host, parts.Site.Public.Scheme); err == nil {
+		p.public = host
+	}
+	return p
 }
 
 // Serve answers a request or returns what went wrong with it.
@@ -105,7 +111,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 
 // known reports whether a host is ours to answer for.
 func (p *Proxy) known(host string) bool {
-	if host == p.publicHost() || p.parts.Table.has(host) {
+	if p.parts.Table.has(host) || host == p.public {
 		return true
 	}
 	for _, h := range p.parts.ReturnHosts {
@@ -116,14 +122,6 @@ func (p *Proxy) known(host string) bool {
 	return false
 }
 
-func (p *Proxy) publicHost() string {
-	host, err := web.CanonicalHost(p.parts.Site.Public.Host, p.parts.Site.Public.Scheme)
-	if err != nil {
-		return ""
-	}
-	return host
-}
-
 // everywhere are the endpoints of ours that answer on every known host. Pages about sessions, users
 // and files live on the public host alone, where no app can run a script.
 var everywhere = []string{"/login", "/callback", "/logout", "/me", "/start", "/sign_in", "/sign_out", "/userinfo"}
@@ -131,7 +129,7 @@ var everywhere = []string{"/login", "/callback", "/logout", "/me", "/start", "/s
 // own hands a request to our own endpoints.
 func (p *Proxy) own(w http.ResponseWriter, r *http.Request, ask Ask) error {
 	rest := strings.TrimPrefix(ask.Path, p.parts.Site.Prefix)
-	open := ask.Host == p.publicHost()
+	open := ask.Host == p.public
 	for _, path := range everywhere {
 		open = open || within(rest, path)
 	}
@@ -156,7 +154,7 @@ type Decision struct {
 // route that the path may mean is public. An error is the answer to an Ask that has no route.
 func (p *Proxy) decide(ctx context.Context, table *Table, ask Ask, who func(context.Context) (auth.Session, error)) (Decision, error) {
 	for _, reading := range ask.readings {
-		if within(strings.ToLower(reading), strings.ToLower(p.parts.Site.Prefix)) {
+		if within(strings.ToLower(reading), p.prefix) {
 			return Decision{}, notFound("No such page here.")
 		}
 	}

@@ -22,7 +22,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	auth.Strip(out.Header)
 	switch {
 	case pass.vouched():
-		pass.identity.Vouch(out.Header, pass.decision.Session.User)
+		pass.identity.Vouch(out.Header, &pass.decision.Session)
 	case pass.ask.Wanted != "":
 		out.Header.Del("Cookie") // a preflight carries no credentials (Fetch standard, section 4.8)
 	}

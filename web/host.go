@@ -10,7 +10,8 @@ import (
 // and without the default port of the scheme (empty: every port stays), IPv4-in-IPv6 as IPv4, no
 // zone. The error says why raw is no host; international names are no hosts but in their xn-- form.
 func CanonicalHost(raw, scheme string) (string, error) {
-	name, port := splitPort(strings.ToLower(raw))
+	host := strings.ToLower(raw)
+	name, port := splitPort(host)
 	if port != "" && (len(port) > 6 || strings.Trim(port[1:], "0123456789") != "" || port == ":") {
 		return "", errors.New("the port is no number")
 	}
@@ -27,11 +28,25 @@ func CanonicalHost(raw, scheme string) (string, error) {
 		}
 		return "[" + addr.String() + "]" + port, nil
 	}
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+	bare := strings.TrimSuffix(name, ".")
+	if bare == "" || !nameBytes(bare) {
 		return "", errors.New("the host is empty or holds a byte that no host name has")
 	}
-	return name + port, nil
+	if bare == name {
+		return host[:len(name)+len(port)], nil // as nearly all come, and without an allocation
+	}
+	return bare + port, nil
+}
+
+// nameBytes reports whether a text is made of what host names are made of.
+func nameBytes(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 // splitPort parts a host from ":port", which may be empty.
