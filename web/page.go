@@ -54,6 +54,9 @@ var (
 	}()
 )
 
+// Style is the style sheet of our pages, for those that are drawn elsewhere.
+func Style() string { return style }
+
 // Draw answers with a page, or with the same as JSON if the client would rather have that. Nothing
 // may have been sent before.
 func Draw(w http.ResponseWriter, r *http.Request, p Page) {
