@@ -7,6 +7,9 @@
 // user changed; the Feed (feed.go) reads those rows as they come, so that a cache answers only while
 // it would hear of a revocation.
 //
+// Files are another matter: S3 (s3.go) and Dir (dir.go) keep upload.Bucket, and the database only knows
+// whose they are.
+//
 // Three rules carry it. Only the database says no: a cache says yes, or nothing. Whoever can write
 // to Redis can make us forget, never forge: records are sealed. And "could not find out" is an error
 // of its own, never auth.ErrNoSession.

@@ -57,6 +57,8 @@ var homes = map[string][]string{
 	"github.com/jackc/pgx":                 {"store/"},
 	"modernc.org/sqlite":                   {"store/"},
 	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go", "store/address.go"},
+	"github.com/aws/aws-sdk-go-v2":         s3Files,
+	"github.com/aws/smithy-go":             s3Files,
 	"github.com/prometheus":                {"web/metrics.go"},
 	"golang.org/x/crypto/chacha20poly1305": {"auth/keys.go"},
 	"github.com/go-jose/go-jose":           {"auth/standin/"},
@@ -67,6 +69,12 @@ var homes = map[string][]string{
 	"golang.org/x/sync/errgroup":           {"cmd/gatehouse/run.go"},
 	"golang.org/x/text/unicode/norm":       {"upload/name.go"},
 	"golang.org/x/term":                    {"web/log.go", "cmd/gatehouse/admin.go"},
+}
+
+// s3Files are the one type that speaks to S3.
+var s3Files = []string{
+	"store/s3.go", "store/s3_client.go", "store/s3_put.go", "store/s3_multi.go", "store/s3_part.go",
+	"store/s3_sums.go", "store/s3_attic.go", "store/s3_fault.go", "store/s3_presign.go",
 }
 
 // source is one Go file, as far as its imports go.

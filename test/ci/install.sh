@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh lint|unit|e2e|test|bench|image: sees to it that the programs of that job are there.
+# install.sh lint|unit|e2e|test|bench|bench-upload|image: sees to it that the programs of that job are there.
 #
 # Beyond Go, git and make everything comes from Debian's packages, the Go module proxy and npm. What
 # is missing is installed if we may (root with apt-get); otherwise this says exactly what to install,
@@ -11,10 +11,12 @@ cd "$(dirname "$0")/../.."
 GOLANGCI_LINT=v2.15.0
 GOTESTSUM=v1.13.0
 CADDY=v2.11.9
+VERSITYGW=v1.8.0 # the S3 server of the tests
 OAUTH2_PROXY=v7.15.6 # what checks are compared with
+TUSD=v2.9.1 # what uploads are compared with
 NODE_MIN=20
 
-job=${1:?which job: lint, unit, e2e, test, bench or image}
+job=${1:?which job: lint, unit, e2e, test, bench, bench-upload or image}
 packages=()
 
 die() { printf 'gatehouse: %s\n' "$*" >&2; exit 1; }
@@ -112,4 +114,6 @@ case $job in lint | test) tool golangci-lint "github.com/golangci/golangci-lint/
 case $job in unit | test) tool gotestsum "gotest.tools/gotestsum@$GOTESTSUM" ;; esac
 # Debian's Caddy is older than what people install from caddyserver.com.
 case $job in unit | test) tool caddy "github.com/caddyserver/caddy/v2/cmd/caddy@$CADDY" ;; esac
+case $job in unit | test | bench-upload) tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW" ;; esac
+case $job in bench-upload) tool tusd "github.com/tus/tusd/v2/cmd/tusd@$TUSD" ;; esac
 case $job in bench) tool oauth2-proxy "github.com/oauth2-proxy/oauth2-proxy/v7@$OAUTH2_PROXY" ;; esac
