@@ -72,10 +72,14 @@ func (l Limits) bound(length int64) int64 {
 	return most
 }
 
-// part is the one size of all parts of an object with at most bound bytes. Parts of one size are what
-// every S3 server takes, and as few as needed so that the last one has a number that it takes (UP-06).
-func (l Limits) part(bound int64) int64 {
+// part is the one size of all parts of an object with at most bound bytes: parts of one size are what
+// every S3 server takes, and as large that the bucket takes so many. Where that is more than room, the
+// bound is lowered instead, so that a file ends in a 413 before a part too many is sent (UP-06).
+func (l Limits) part(bound, room int64) (part, lowered int64) {
 	least := (bound + int64(l.Parts) - 1) / int64(l.Parts)
-	size := max(l.Part, least)
-	return (size + PageSize - 1) / PageSize * PageSize
+	part = pages(max(l.Part, min(least, room)))
+	return part, min(bound, part*int64(l.Parts))
 }
+
+// pages is a size in bytes, rounded up to whole pages.
+func pages(size int64) int64 { return (size + PageSize - 1) / PageSize * PageSize }

@@ -59,6 +59,9 @@ func NewMemory(budget int64) *Memory {
 	return &Memory{total: int(budget / PageSize), users: map[int64]int{}}
 }
 
+// largest is the largest part, in bytes, of which the share of one user has room for one.
+func (m *Memory) largest() int64 { return int64(m.total/4-1) * PageSize }
+
 // Admit reserves room for an upload whose parts have at most part bytes. One user may have at most a
 // quarter of the budget reserved, but always one upload (RULE-23). It waits a few seconds; then the
 // error is ErrBusy. Close the lease when every page was given back.
@@ -199,6 +202,13 @@ func (m *Memory) serve() {
 func (m *Memory) crowded(l *Lease) bool {
 	has := m.users[l.user]
 	return has > 0 && has+l.reserved > m.total/4
+}
+
+// crowds reports whether it is for his own share that a user would have to wait.
+func (m *Memory) crowds(user, part int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.crowded(&Lease{user: user, reserved: pagesFor(part)})
 }
 
 // needs is how many pages more would be counted once w is served.
