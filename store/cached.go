@@ -190,21 +190,37 @@ func (c *Cached) ask(ctx context.Context, k auth.Key) (auth.Session, error) {
 // Touch keeps the contract of auth.Sessions. What callers ask for again and again, because they see
 // the old end, is done once in ttl/12. Redis is not rewritten: its record runs out at the old end and
 // is filled anew.
+//
+// Where the store below tells the new end, it is noted in what this process keeps, so that nobody asks
+// for another slide. If it does not, or moved no row, the database is asked how things are (RULE-05).
 func (c *Cached) Touch(ctx context.Context, k auth.Key, ttl time.Duration) error {
 	if !c.touched.claim(k, ttl/12) {
 		return nil
 	}
-	if err := c.below.Touch(ctx, k, ttl); err != nil {
+	asked := c.feed.asking(k)
+	end, err := c.slide(ctx, k, ttl)
+	if err != nil {
 		c.touched.forget(k)
 		return err
 	}
-	c.reload(ctx, k)
+	if !c.feed.tier.slide(k, asked.epoch, end) {
+		c.reload(ctx, k)
+	}
 	return nil
 }
 
-// reload asks the database for the end that a slide has moved, so that this process sees it and asks
-// for no other slide. If the slide met no row, that says so, and what is kept here goes (RULE-05). If
-// it cannot be asked, what is kept here is no worse than before.
+// slide touches a session below; zero and no error: it is not known what its end is now.
+func (c *Cached) slide(ctx context.Context, k auth.Key, ttl time.Duration) (end time.Time, err error) {
+	if teller, ok := c.below.(interface {
+		Slide(context.Context, auth.Key, time.Duration) (time.Time, error)
+	}); ok {
+		return teller.Slide(ctx, k, ttl)
+	}
+	return time.Time{}, c.below.Touch(ctx, k, ttl)
+}
+
+// reload asks the database for a session that was slid. If it has none, what is kept here goes. If it
+// cannot be asked, what is kept here is no worse than before.
 func (c *Cached) reload(ctx context.Context, k auth.Key) {
 	asked := c.feed.asking(k)
 	if asked.epoch == 0 {

@@ -300,14 +300,21 @@ func (w *world) Create(_ context.Context, s auth.Session) error {
 	return nil
 }
 
-func (w *world) Touch(_ context.Context, k auth.Key, ttl time.Duration) error {
+func (w *world) Touch(ctx context.Context, k auth.Key, ttl time.Duration) error {
+	_, err := w.Slide(ctx, k, ttl)
+	return err
+}
+
+func (w *world) Slide(_ context.Context, k auth.Key, ttl time.Duration) (end time.Time, err error) {
 	if w.down {
-		return errAway
+		return time.Time{}, errAway
 	}
-	if one := w.rows[k]; one.alive() {
-		one.ExpiresAt = time.Now().UTC().Add(min(ttl, time.Until(one.EndsAt)))
+	one := w.rows[k]
+	if !one.alive() || time.Until(one.ExpiresAt) > ttl-ttl/12 {
+		return time.Time{}, nil
 	}
-	return nil
+	one.ExpiresAt = time.Now().UTC().Add(min(ttl, time.Until(one.EndsAt)))
+	return one.ExpiresAt, nil
 }
 
 func (w *world) End(_ context.Context, k auth.Key) error {

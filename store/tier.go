@@ -64,16 +64,29 @@ func (t *tier) put(loaded auth.Session, epoch uint64, holds func() bool) auth.Se
 	if !holds() {
 		return loaded
 	}
-	have := s.young[loaded.Key]
-	if have == nil {
-		have = s.old[loaded.Key]
-	}
-	if have != nil && have.epoch == epoch && !have.session.ExpiresAt.Before(loaded.ExpiresAt) {
+	if have := s.have(loaded.Key); have != nil && have.epoch == epoch && !have.session.ExpiresAt.Before(loaded.ExpiresAt) {
 		return have.session
 	}
 	loaded.Kept = new(auth.Kept)
 	s.add(loaded.Key, &kept{session: loaded, epoch: epoch})
 	return loaded
+}
+
+// slide notes the idle end that the database says a session has now. It reports whether that is what
+// is kept then: not if the end is unknown, or nothing is kept in this epoch.
+func (t *tier) slide(k auth.Key, epoch uint64, end time.Time) bool {
+	s := &t.shards[k[0]]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := s.have(k)
+	if have == nil || have.epoch != epoch || end.IsZero() {
+		return false
+	}
+	if slid := have.session; slid.ExpiresAt.Before(end) {
+		slid.ExpiresAt, slid.Kept = end, new(auth.Kept)
+		s.add(k, &kept{session: slid, epoch: epoch})
+	}
+	return true
 }
 
 // forget drops a key. Once it returned, no get finds what was put before.
@@ -92,6 +105,14 @@ func (s *shard) renew(k auth.Key, one *kept) {
 	if s.old[k] == one {
 		s.add(k, one)
 	}
+}
+
+// have finds what is kept under a key. The caller holds the lock.
+func (s *shard) have(k auth.Key) *kept {
+	if one := s.young[k]; one != nil {
+		return one
+	}
+	return s.old[k]
 }
 
 func (s *shard) add(k auth.Key, one *kept) {

@@ -76,6 +76,29 @@ func TestTier(t *testing.T) {
 			t.Error("found in an epoch in which it was not loaded")
 		}
 	})
+	t.Run("RULE-05/a slide", func(t *testing.T) {
+		var x tier
+		first := x.put(testSession(keyIn(3, 0)), 1, always)
+		end := first.ExpiresAt.Add(time.Minute)
+		for name, c := range map[string]struct {
+			key   auth.Key
+			epoch uint64
+			end   time.Time
+			want  bool
+		}{
+			"that met no row":     {first.Key, 1, time.Time{}, false},
+			"of what is not kept": {keyIn(3, 1), 1, end, false},
+			"in another epoch":    {first.Key, 2, end, false},
+			"to an earlier end":   {first.Key, 1, first.CreatedAt, true},
+		} {
+			if got := x.slide(c.key, c.epoch, c.end); got != c.want || !x.get(first.Key, 1, now).ExpiresAt.Equal(first.ExpiresAt) {
+				t.Errorf("%s: noted %v, want %v; ends %v", name, got, c.want, x.get(first.Key, 1, now).ExpiresAt)
+			}
+		}
+		if !x.slide(first.Key, 1, end) || !x.get(first.Key, 1, now).ExpiresAt.Equal(end) || x.get(first.Key, 1, now).Kept == first.Kept {
+			t.Error("the slide is not seen")
+		}
+	})
 	t.Run("a late loader does not undo a slide", func(t *testing.T) {
 		var x tier
 		slid := testSession(keyIn(3, 0))
