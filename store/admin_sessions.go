@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
+	"math"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -48,7 +48,7 @@ func (s *SQL) ofUser() string { return "user_id = (SELECT id FROM users WHERE " 
 // EndSession ends one session by its id. auth.ErrNoSession: absent.
 func (s *SQL) EndSession(ctx context.Context, id int64) error {
 	ended, err := s.endWhere(ctx, "id = ?", id)
-	if err == nil && len(ended) == 0 {
+	if err == nil && ended == 0 {
 		err = auth.ErrNoSession
 	}
 	if err != nil {
@@ -74,28 +74,54 @@ func (s *SQL) EndSessions(ctx context.Context, email string) (n int, err error) 
 func (s *SQL) EndingSessions(ctx context.Context, email string) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for after := int64(0); ; {
-			// In order, so that two who end the same sessions wait for each other one way round.
-			some := s.db.NewSelect().Table("sessions").Column("id").Where("id > ?", after).Order("id").Limit(endStep)
-			if email != "" {
-				some.Where(s.ofUser(), fold(email))
+			last, err := s.stepEnd(ctx, email, after)
+			if err == nil && last == 0 {
+				return
 			}
-			ended, err := s.endWhere(ctx, "id IN (?)", s.locked(some, "UPDATE"))
+			ended := 0
+			if err == nil {
+				where, args := s.between(email, after, last)
+				ended, err = s.endWhere(ctx, where, args...)
+			}
 			if err != nil {
-				yield(0, fmt.Errorf("end sessions: %w", err))
+				yield(0, fmt.Errorf("end sessions: %w", tidy(err)))
 				return
 			}
-			if len(ended) == 0 || !yield(len(ended), nil) {
+			if !yield(ended, nil) {
 				return
 			}
-			after = slices.Max(ended)
+			after = last
 		}
 	}
 }
 
-// endWhere ends sessions and returns their ids.
-func (s *SQL) endWhere(ctx context.Context, where string, args ...any) (ended []int64, err error) {
+// stepEnd is the id up to which the next step goes; zero: there is nothing left.
+func (s *SQL) stepEnd(ctx context.Context, email string, after int64) (last int64, err error) {
+	where, args := s.between(email, after, math.MaxInt64)
+	part := s.db.NewSelect().Table("sessions").Column("id").Where(where, args...).Order("id").Limit(endStep)
+	err = s.db.NewSelect().TableExpr("(?) AS part", part).ColumnExpr("coalesce(max(id), 0)").Scan(ctx, &last)
+	return last, err
+}
+
+// between matches the sessions of a user, or with an empty e-mail everybody's, by a range of ids. Told
+// so and not by a list of ids, the database reads that part of an index and nothing else, and two who
+// end the same sessions lock them in the same order.
+func (s *SQL) between(email string, after, last int64) (where string, args []any) {
+	if email == "" {
+		return "id > ? AND id <= ?", []any{after, last}
+	}
+	return s.ofUser() + " AND id > ? AND id <= ?", []any{fold(email), after, last}
+}
+
+// endWhere ends sessions and tells how many.
+func (s *SQL) endWhere(ctx context.Context, where string, args ...any) (ended int, err error) {
 	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewDelete().Model((*session)(nil)).Where(where, args...).Returning("id").Exec(ctx, &ended)
+		result, err := tx.NewDelete().Model((*session)(nil)).Where(where, args...).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		ended = int(n)
 		return err
 	})
 	return ended, err
