@@ -127,8 +127,8 @@ func (a *app) withJSON(cmd *cobra.Command) *cobra.Command {
 // confirm asks before something that cannot be undone. Without a terminal there is nobody to ask,
 // and a script has to say --yes.
 func (a *app) confirm(question string) error {
-	file, ok := a.in.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	file, ok := terminal(a.in)
+	if !ok {
 		return fmt.Errorf("this needs --yes where nobody can be asked (%w)", errUsage)
 	}
 	fmt.Fprint(a.errw, question+" [y/N] ")
@@ -140,6 +140,12 @@ func (a *app) confirm(question string) error {
 		return errors.New("nothing done")
 	}
 	return nil
+}
+
+// terminal is the file behind a stream, if somebody sits at the other end of it.
+func terminal(stream any) (*os.File, bool) {
+	file, ok := stream.(*os.File)
+	return file, ok && term.IsTerminal(int(file.Fd()))
 }
 
 func (a *app) migrateCommand() *cobra.Command {

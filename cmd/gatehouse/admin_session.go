@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,12 +46,7 @@ func (a *app) sessionList() *cobra.Command {
 				return fmt.Errorf("--limit must be at least 1 (%w)", errUsage)
 			}
 			return a.withStore(cmd.Context(), func(_ Config, db *store.SQL) error {
-				// One more than asked for tells whether there are more.
-				found, err := db.ListSessions(cmd.Context(), first(args), after, limit+1)
-				if err != nil {
-					return err
-				}
-				return a.listSessions(found, limit)
+				return a.listSessions(cmd.Context(), db, first(args), after, limit)
 			})
 		},
 	}
@@ -56,24 +55,101 @@ func (a *app) sessionList() *cobra.Command {
 	return a.withJSON(cmd)
 }
 
-func (a *app) listSessions(found []store.SessionInfo, limit int) error {
-	if len(found) > limit {
-		found = found[:limit]
-		fmt.Fprintf(a.errw, "there are more: --after %d\n", found[limit-1].ID)
-	}
-	lines, rows := make([]sessionLine, len(found)), make([][]string, len(found))
-	for i, s := range found {
-		ip := ""
-		if s.IP.IsValid() {
-			ip = s.IP.String()
+// sessionPage is how many sessions are held in memory at once, however many are listed.
+const sessionPage = 1000
+
+// listSessions prints page after page, as they come.
+func (a *app) listSessions(ctx context.Context, db *store.SQL, email string, after int64, limit int) error {
+	out := &sessionSheet{app: a}
+	for left := limit; ; {
+		size := min(left, sessionPage)
+		// One more than asked for tells whether there are more.
+		found, err := db.ListSessions(ctx, email, after, size+1)
+		if err != nil {
+			return err
 		}
-		lines[i] = sessionLine{s.ID, s.User.Email, s.CreatedAt.UTC(), s.LastSeen.UTC(), s.ExpiresAt.UTC(), s.EndsAt.UTC(), ip, s.UserAgent}
-		rows[i] = []string{strconv.FormatInt(s.ID, 10), s.User.Email, when(s.CreatedAt), when(s.LastSeen), when(s.ExpiresAt), dash(ip), dash(s.UserAgent)}
+		page := found[:min(size, len(found))]
+		if err := out.write(page); err != nil {
+			return err
+		}
+		if left -= len(page); len(found) <= size {
+			break
+		}
+		if after = page[len(page)-1].ID; left == 0 {
+			fmt.Fprintf(a.errw, "there are more: --after %d\n", after)
+			break
+		}
 	}
-	if a.json {
-		return toJSON(a.out, lines)
+	return out.end()
+}
+
+// sessionSheet prints sessions as a table or, with --json, as one array.
+type sessionSheet struct {
+	app  *app
+	some bool // something stands there already
+}
+
+func (s *sessionSheet) write(page []store.SessionInfo) error {
+	var rows [][]string
+	for _, one := range page {
+		line := sessionLineOf(one)
+		if s.app.json {
+			if err := s.element(line); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{
+			strconv.FormatInt(line.ID, 10), line.Email, when(line.CreatedAt), when(line.LastSeen), when(line.ExpiresAt), dash(line.IP), dash(line.UserAgent),
+		})
 	}
-	return table(a.out, []string{"ID", "EMAIL", "SINCE (UTC)", "LAST SEEN", "EXPIRES", "FROM", "BROWSER"}, rows)
+	if s.app.json {
+		return nil
+	}
+	// Each page has columns of its own width, under the same heading once more, so that the first can be
+	// shown before the last is read.
+	return table(s.app.out, []string{"ID", "EMAIL", "SINCE (UTC)", "LAST SEEN", "EXPIRES", "FROM", "BROWSER"}, rows)
+}
+
+// element prints one element of the array.
+func (s *sessionSheet) element(line sessionLine) error {
+	text := "[\n  "
+	if s.some {
+		text = ",\n  "
+	}
+	s.some = true
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("  ", "  ")
+	if err := enc.Encode(line); err != nil {
+		return err
+	}
+	_, err := io.WriteString(s.app.out, text+strings.TrimRight(b.String(), "\n"))
+	return err
+}
+
+func (s *sessionSheet) end() error {
+	if !s.app.json {
+		return nil
+	}
+	text := "\n]\n"
+	if !s.some {
+		text = "[]\n"
+	}
+	_, err := io.WriteString(s.app.out, text)
+	return err
+}
+
+func sessionLineOf(s store.SessionInfo) sessionLine {
+	line := sessionLine{
+		ID: s.ID, Email: s.User.Email, CreatedAt: s.CreatedAt.UTC(), LastSeen: s.LastSeen.UTC(),
+		ExpiresAt: s.ExpiresAt.UTC(), EndsAt: s.EndsAt.UTC(), UserAgent: s.UserAgent,
+	}
+	if s.IP.IsValid() {
+		line.IP = s.IP.String()
+	}
+	return line
 }
 
 func (a *app) sessionEnd() *cobra.Command {
@@ -132,7 +208,10 @@ func (a *app) sessionEndAll() *cobra.Command {
 				}
 			}
 			return a.withStore(cmd.Context(), func(_ Config, db *store.SQL) error {
-				n, err := db.EndSessions(cmd.Context(), first(args))
+				n, err := a.endSessions(cmd.Context(), db, first(args))
+				if err != nil && n > 0 {
+					return fmt.Errorf("%s ended, and then: %w", count(n, "session"), err)
+				}
 				if err != nil {
 					return err
 				}
@@ -142,6 +221,20 @@ func (a *app) sessionEndAll() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return a.withJSON(cmd)
+}
+
+// endSessions ends all sessions, and tells on a terminal how far it is once that takes longer than
+// somebody would wait without a word.
+func (a *app) endSessions(ctx context.Context, db *store.SQL, email string) (n int, err error) {
+	tell := newProgress(a.errw)
+	defer tell.end()
+	for ended, err := range db.EndingSessions(ctx, email) {
+		if n += ended; err != nil {
+			return n, err
+		}
+		tell.say(count(n, "session") + " ended so far")
+	}
+	return n, nil
 }
 
 func optionalEmail(cmd *cobra.Command, args []string) error {
