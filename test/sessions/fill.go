@@ -28,7 +28,7 @@ type bench struct {
 	live  int
 	rows  int // live ones and those that are over
 	heard *listener
-	slid  int             // sessions that slide moved, at least
+	slid  int             // sessions that moved
 	steps []time.Duration // of the last session end-all
 }
 
