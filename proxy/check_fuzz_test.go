@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +22,11 @@ type booth struct {
 }
 
 func newBooth(t testing.TB) booth {
+	return newBoothBefore(t, web.Recorder{}, func(s auth.Sessions) auth.Sessions { return s })
+}
+
+// newBoothBefore puts a recorder before a booth, and something before its sessions.
+func newBoothBefore(t testing.TB, recorder web.Recorder, before func(auth.Sessions) auth.Sessions) booth {
 	t.Helper()
 	need := func(err error) {
 		if err != nil {
@@ -44,12 +51,12 @@ func newBooth(t testing.TB) booth {
 	site := auth.Site{Public: &url.URL{Scheme: "http", Host: "gw.test"}, Prefix: "/_gate"}
 	life := auth.Lifetime{TTL: time.Hour, Max: 12 * time.Hour}
 	cookies := auth.NewCookies(site, "", life.Max)
-	gate := auth.NewGate(keys, cookies, memory, life)
+	gate := auth.NewGate(keys, cookies, before(memory), life)
 	t.Cleanup(gate.Close)
 	p := New(Parts{Gate: gate, Cookies: cookies, Site: site, Identity: identity, Table: table, Own: http.NotFoundHandler()})
 	checks, err := NewChecks(p, web.Limits{Target: 8 << 10, Head: 32 << 10}, Dialects())
 	need(err)
-	recorder := web.Recorder{Peers: peers.Silent()}
+	recorder.Peers = peers.Silent()
 	return booth{recorder.Wrap(web.Handler(checks.Serve)), "gate=" + string(token)}
 }
 
@@ -167,19 +174,74 @@ func (s *sink) Header() http.Header         { return s.header }
 func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *sink) WriteHeader(status int)      { s.status = status }
 
-// BenchmarkCheck is the work of a check in this process, without connection, log and metrics: of
+// snapshots answers from memory at once, as the process tier does: with the snapshot that it has, and a
+// place for what is built from it.
+type snapshots struct {
+	auth.Sessions
+	last auth.Session
+}
+
+func (s *snapshots) Find(ctx context.Context, k auth.Key) (auth.Session, error) {
+	if s.last.Key == k {
+		return s.last, nil
+	}
+	found, err := s.Sessions.Find(ctx, k)
+	found.Kept = new(auth.Kept)
+	s.last = found
+	return found, err
+}
+
+// busyBooth is a booth as it is run: with log and metrics, before a process tier.
+func busyBooth(t testing.TB) booth {
+	t.Helper()
+	log, err := web.NewLog(io.Discard, "info", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(log.Flush)
+	metrics := web.NewMetrics(web.Build{})
+	return newBoothBefore(t, web.Recorder{Log: log, Observe: metrics.Request}, func(s auth.Sessions) auth.Sessions { return &snapshots{Sessions: s} })
+}
+
+// asked is what nginx asks about a page that somebody wants who is signed in.
+func (b booth) asked(kind, target string) *http.Request {
+	r := question(kind, "GET", "https", "app.test", target)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	r.Header.Set("Connection", "close")
+	r.Header.Set("X-Forwarded-For", "192.0.2.7")
+	r.Header.Set("Cookie", "theme=dark; "+b.cookie)
+	return r
+}
+
+// A check of a live session allocates five times between net/http's call and return, and each has its
+// reason: the exchange (record, peer and writer in one), the request that carries it, its id, the list of
+// the path's readings, and the line of cookies that the app may see. What comes on top is net/http's own.
+func TestAllocationsOfACheck(t *testing.T) {
+	gate := busyBooth(t)
+	for _, kind := range []string{"nginx", "traefik", "haproxy", "envoy"} {
+		r, w := gate.asked(kind, "/x/y?z=1"), &sink{header: http.Header{}}
+		n := testing.AllocsPerRun(200, func() {
+			clear(w.header)
+			gate.ServeHTTP(w, r)
+		})
+		if w.status != http.StatusOK || w.header.Get("X-Auth-Email") != "alice@corp.test" || w.header.Get("Cookie") != "theme=dark" {
+			t.Fatalf("%s: got %d %v", kind, w.status, w.header)
+		}
+		if n > 5 {
+			t.Errorf("%s: %v allocations", kind, n)
+		}
+	}
+}
+
+// BenchmarkCheck is the work of a check in this process, without its connection: of
 // somebody who is signed in, and of nobody on a public route.
 func BenchmarkCheck(b *testing.B) {
-	gate := newBooth(b)
+	gate := busyBooth(b)
 	for _, kind := range []string{"nginx", "traefik", "envoy"} {
 		for name, target := range map[string]string{"session": "/x/y?z=1", "public": "/public/app.css"} {
 			b.Run(kind+"/"+name, func(b *testing.B) {
-				r := question(kind, "GET", "https", "app.test", target)
-				r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
-				r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-				r.Header.Set("Connection", "close")
-				r.Header.Set("X-Forwarded-For", "192.0.2.7")
-				r.Header.Set("Cookie", "theme=dark; "+gate.cookie)
+				r := gate.asked(kind, target)
 				w := &sink{header: http.Header{}}
 				b.ReportAllocs()
 				for b.Loop() {

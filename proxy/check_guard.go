@@ -31,18 +31,24 @@ func overridden(h http.Header, method string) bool {
 // after it was set (RULE-19).
 func (c *Checks) spelling(h http.Header) error {
 	for name := range h {
-		if odd(name) && c.guarded[fold(name)] {
+		if odd(name) && c.guards(name) {
 			return misspelt(fmt.Errorf("header %.60q", name))
 		}
 	}
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			if c.guarded[fold(strings.TrimSpace(name))] {
+			if c.guards(strings.TrimSpace(name)) {
 				return misspelt(fmt.Errorf("connection: %.60q", name))
 			}
 		}
 	}
 	return nil
+}
+
+// guards reports whether a header, however it is spelt, is one that front proxies take from our answers.
+func (c *Checks) guards(name string) bool {
+	var room [64]byte
+	return c.guarded[string(appendFold(room[:0], name))]
 }
 
 // odd reports whether a name holds a byte that fold changes. net/http has brought the case of all

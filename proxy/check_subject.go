@@ -25,19 +25,15 @@ func forwardedURI(r *http.Request, rest string) (subject, error) {
 	if err := mayTell(r, rest); err != nil {
 		return subject{}, err
 	}
-	var s subject
-	var proto string
-	for _, part := range []struct {
-		name string
-		into *string
-	}{{"X-Forwarded-Method", &s.method}, {"X-Forwarded-Proto", &proto}, {"X-Forwarded-Host", &s.host}, {"X-Forwarded-Uri", &s.target}} {
-		value, err := single(r.Header, part.name)
+	var values [4]string
+	for i, name := range [...]string{"X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri"} {
+		value, err := single(r.Header, name)
 		if err != nil {
 			return subject{}, unclear(err)
 		}
-		*part.into = value
+		values[i] = value
 	}
-	return s.complete(proto)
+	return subject{method: values[0], host: values[2], target: values[3]}.complete(values[1])
 }
 
 // originalURL reads the subject of nginx: the whole address in X-Original-URL, which the snippet

@@ -144,7 +144,9 @@ func (id *Identity) values(s *auth.Session) []string {
 	for i, one := range id.headers {
 		values[i] = printable(one.value(s.User))
 	}
-	s.Kept.Keep(id, values)
+	if s.Kept != nil {
+		s.Kept.Keep(id, values)
+	}
 	return values
 }
 
