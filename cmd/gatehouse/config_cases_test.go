@@ -139,6 +139,7 @@ func TestFaults(t *testing.T) {
 		{"CF-04/no timeout", route("timeouts: {dial: 0s}"), "routes[0].timeouts.dial", "too short"},
 		{"CF-04/routes that collide", least + `routes: [{host: auth.corp.test, upstream: "http://127.0.0.1:1"}, {host: AUTH.corp.test:443, path: /, methods: [GET], upstream: "http://127.0.0.1:2"}]`, "routes", "GET"},
 
+		{"CF-04/proxy engine", least + "proxy: {engine: fast}", "proxy.engine", "not one of lean"},
 		{"CF-04/log level", least + "log: {level: loud}", "log.level", "not one of debug"},
 		{"CF-04/log format", least + "log: {format: xml}", "log.format", "not one of auto"},
 	}

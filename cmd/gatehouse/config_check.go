@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
+	"github.com/gatehouse-auth/gatehouse/proxy"
 )
 
 // judge goes over a configuration and collects what is wrong with it (faults) and what is allowed
@@ -36,6 +37,7 @@ func (c *Config) Validate() (Faults, []string) {
 	j.forwardAuth()
 	j.identity()
 	j.routes()
+	j.oneOf("proxy.engine", j.Proxy.Engine, proxy.EngineLean, proxy.EngineStdlib)
 	j.log()
 	return j.faults, j.warnings
 }

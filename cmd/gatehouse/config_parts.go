@@ -32,9 +32,9 @@ func (c *Config) returnHosts() []string {
 	return append(hosts, c.Login.ReturnHosts...)
 }
 
-func (r RouteConfig) target() proxy.Target {
+func (c *Config) target(r RouteConfig) proxy.Target {
 	t := proxy.Target{
-		URL: r.Upstream, Host: r.UpstreamHost, TLS: proxy.ClientTLS(r.TLS),
+		URL: r.Upstream, Host: r.UpstreamHost, Engine: c.Proxy.Engine, TLS: proxy.ClientTLS(r.TLS),
 		Dial: r.Timeouts.Dial, Header: r.Timeouts.Header, Idle: r.Timeouts.Idle, Stall: r.Timeouts.Stall,
 	}
 	if r.StripPrefix {

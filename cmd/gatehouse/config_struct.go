@@ -1,6 +1,10 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/gatehouse-auth/gatehouse/proxy"
+)
 
 // Config is every key of config.yaml. A key's name is the path of yaml tags that leads to it:
 // session.max_lifetime. Load fills it; Validate says what is wrong with it.
@@ -20,6 +24,7 @@ type Config struct {
 	Compat      string           `yaml:"compat"`
 	Identity    []IdentityConfig `yaml:"identity"`
 	Routes      []RouteConfig    `yaml:"routes"`
+	Proxy       ProxyConfig      `yaml:"proxy"`
 	Log         LogConfig        `yaml:"log"`
 
 	// Warnings are what does not prevent a start but should be seen at it; Load makes them.
@@ -147,6 +152,11 @@ type TimeoutsConfig struct {
 	Stall  time.Duration `yaml:"stall"`
 }
 
+// ProxyConfig says how requests are carried to the apps.
+type ProxyConfig struct {
+	Engine string `yaml:"engine"`
+}
+
 // LogConfig says what is logged and how it looks.
 type LogConfig struct {
 	Level  string `yaml:"level"`
@@ -169,7 +179,8 @@ func Defaults() Config {
 			{"X-Auth-Request-Name", "name"},
 			{"X-Auth-Request-Groups", "groups"},
 		},
-		Log: LogConfig{Level: "info", Format: "auto"},
+		Proxy: ProxyConfig{Engine: proxy.EngineStdlib},
+		Log:   LogConfig{Level: "info", Format: "auto"},
 	}
 }
 

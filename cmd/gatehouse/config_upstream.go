@@ -27,7 +27,9 @@ func (j *judge) upstream(key string, r RouteConfig) {
 		j.bad(key+".tls", "", "needs an https upstream", "remove it, or write https:// in upstream")
 	}
 	j.keyPair(key+".tls", r.TLS.CertFile, r.TLS.KeyFile)
-	u, err := proxy.NewUpstream(r.target())
+	target := j.target(r)
+	target.Engine = "" // is judged by itself
+	u, err := proxy.NewUpstream(target)
 	if err != nil {
 		j.bad(key+".upstream", r.Upstream, strings.TrimPrefix(err.Error(), fmt.Sprintf("upstream %q: ", r.Upstream)), fix)
 		return

@@ -217,7 +217,7 @@ func (g *gateway) routes(cfg Config) (*proxy.Table, []*proxy.Upstream, error) {
 		if r.Upstream == "" {
 			return web.Handler(misdirected)
 		}
-		app, err := proxy.NewUpstream(r.target())
+		app, err := proxy.NewUpstream(cfg.target(r))
 		if err != nil {
 			faults = append(faults, fmt.Errorf("route %s%s: %w", r.Host, r.Path, err))
 			return nil
