@@ -37,6 +37,7 @@ type filesPage struct {
 	Files  []File // newest first
 	Next   string // the id before which more begin; empty: there are no more
 	First  bool   // there are none newer than these
+	All    bool   // they are everybody's, to be read only
 	Limits Limits
 }
 

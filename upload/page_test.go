@@ -70,6 +70,13 @@ func TestPageWithoutFiles(t *testing.T) {
 	}
 }
 
+func TestPageOfEverybodysFiles(t *testing.T) {
+	page := drawn(http.MethodGet, filesPage{Base: "/upload", Next: "0198", First: true, All: true, Files: []File{{ID: "0199", Name: "a.txt"}}}).Body.String()
+	if strings.Contains(page, "/0199/delete") || !strings.Contains(page, `href="/upload/?before=0198&amp;all=1"`) || !strings.Contains(page, "<h1>All files</h1>") {
+		t.Errorf("the page with everybody's files:\n%s", page)
+	}
+}
+
 func TestPageAssets(t *testing.T) {
 	for name, a := range pageAssets {
 		w := httptest.NewRecorder()

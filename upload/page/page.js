@@ -22,19 +22,20 @@ let running = 0;
 // say tells those who listen instead of look. The text changes even if the same is said twice.
 const say = (text) => { said.textContent = said.textContent === text ? `${text}\u00a0` : text; };
 
+// The spaces in sizes and durations are hard ones, so that no line ends between a number and its unit.
 function size(bytes) {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   let n = bytes;
   let i = 0;
   for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-  return `${i && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
+  return `${i && n < 100 ? n.toFixed(1) : Math.round(n)}\u00a0${units[i]}`;
 }
 
 function duration(seconds) {
   const s = Math.ceil(seconds);
-  if (s < 60) return `${s} s`;
+  if (s < 60) return `${s}\u00a0s`;
   const m = Math.round(s / 60);
-  return m < 60 ? `${m} min` : `${Math.floor(m / 60)} h ${m % 60} min`;
+  return m < 60 ? `${m}\u00a0min` : `${Math.floor(m / 60)}\u00a0h\u00a0${m % 60}\u00a0min`;
 }
 
 const when = (date) => date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
@@ -53,14 +54,19 @@ class Upload {
     bar.setAttribute('aria-label', file.name);
     this.retry = this.button('retry', () => { this.tried = 0; this.enqueue(); });
     this.cancel = this.button('cancel', () => this.drop());
+    this.name(this.retry, 'Retry');
     queue.append(this.line);
   }
 
   button(kind, act) {
     const b = this.line.querySelector(`.${kind}`);
-    b.setAttribute('aria-label', `${b.textContent} ${this.file.name}`);
     b.addEventListener('click', act);
     return b;
+  }
+
+  name(button, text) {
+    button.textContent = text;
+    button.setAttribute('aria-label', `${text} ${this.file.name}`);
   }
 
   enqueue() {
@@ -69,6 +75,7 @@ class Upload {
     this.retry.hidden = true;
     this.bar.hidden = false;
     this.bar.value = 0;
+    this.name(this.cancel, 'Cancel');
     this.state.textContent = 'Waiting';
     if (largest && this.file.size > largest) {
       this.fail(`This file has ${size(this.file.size)}; ${size(largest)} are allowed.`);
@@ -141,6 +148,7 @@ class Upload {
     this.state.replaceChildren(...parts);
     this.bar.hidden = true;
     this.retry.hidden = false;
+    this.name(this.cancel, 'Remove');
     say(`${this.file.name}: ${this.state.textContent}`);
   }
 
