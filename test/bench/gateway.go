@@ -23,9 +23,16 @@ type gateway struct {
 	pid     int
 }
 
+// setup is what differs between the gateways of a run.
+type setup struct {
+	name   string
+	redis  string // its address; empty: none
+	engine string // proxy.engine
+}
+
 // gateway starts Gatehouse before the app, with one user who is signed in.
-func (s *stage) gateway(binary, app, name, redis string) (gateway, error) {
-	dir := filepath.Join(s.dir, strings.ReplaceAll(name, " ", "-"))
+func (s *stage) gateway(binary, app string, kind setup) (gateway, error) {
+	dir := filepath.Join(s.dir, strings.ReplaceAll(kind.name, " ", "-"))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return gateway{}, err
 	}
@@ -40,7 +47,7 @@ func (s *stage) gateway(binary, app, name, redis string) (gateway, error) {
 		return gateway{}, err
 	}
 	g := gateway{address: "http://localhost:" + port, cookie: "gate=" + string(token)}
-	config, err := configure(dir, port, app, redis, secret)
+	config, err := configure(dir, port, app, kind, secret)
 	if err != nil {
 		return gateway{}, err
 	}
@@ -63,7 +70,7 @@ func (s *stage) gateway(binary, app, name, redis string) (gateway, error) {
 }
 
 // configure writes the files of a gateway and returns the name of its configuration.
-func configure(dir, port, app, redis string, secret []byte) (string, error) {
+func configure(dir, port, app string, kind setup, secret []byte) (string, error) {
 	const text = `
 server: {listen: "127.0.0.1:%[1]s", public_url: "http://localhost:%[1]s", drain_delay: 0s, trusted_proxies: [{from: 127.0.0.1, headers: [for, proto, host, uri, method]}]}
 admin: {listen: "127.0.0.1:0"}
@@ -72,13 +79,14 @@ login: {issuer: "http://127.0.0.1:9", client_id: bench, client_secret: bench-ben
 store: {dir: "%[2]s/data", redis: "%[3]s"}
 log: {format: json}
 forward_auth: [nginx]
+proxy: {engine: %[5]s}
 routes: [{host: "localhost:%[1]s", path: /, upstream: "%[4]s"}]
 `
 	if err := os.WriteFile(filepath.Join(dir, "keys"), []byte(base64.StdEncoding.EncodeToString(secret)+"\n"), 0o600); err != nil {
 		return "", err
 	}
 	config := filepath.Join(dir, "config.yaml")
-	return config, os.WriteFile(config, fmt.Appendf(nil, text, port, dir, redis, app), 0o600)
+	return config, os.WriteFile(config, fmt.Appendf(nil, text, port, dir, kind.redis, app, kind.engine), 0o600)
 }
 
 // signIn makes the database, a user and a session, as a sign-in would have, and returns its token.
