@@ -22,7 +22,9 @@ func TestEveryStepFails(t *testing.T) {
 		{"Begin", func(f *storetest.FaultyUploads) { f.Fail(storetest.Begin, errFake) }, 503},
 		{"Begin, and it was written", func(f *storetest.FaultyUploads) { f.FailAfter(storetest.Begin, errFake) }, 503},
 		{"Begin of a user who is gone", func(f *storetest.FaultyUploads) { f.Fail(storetest.Begin, auth.ErrNoUser) }, 401},
-		{"Begin over the quota", func(f *storetest.FaultyUploads) { f.Fail(storetest.Begin, fmt.Errorf("begin: %w", upload.ErrQuotaBytes)) }, 413},
+		{"Begin over the quota", func(f *storetest.FaultyUploads) {
+			f.Fail(storetest.Begin, fmt.Errorf("begin: %w", upload.ErrQuotaBytes))
+		}, 413},
 		{"Put", func(f *storetest.FaultyUploads) { f.Fail(storetest.Put, errFake) }, 502},
 		{"Put, for now", func(f *storetest.FaultyUploads) { f.Fail(storetest.Put, fmt.Errorf("put: %w", upload.ErrUnavailable)) }, 503},
 		{"Settle", func(f *storetest.FaultyUploads) { f.Fail(storetest.Settle, errFake) }, 503},
@@ -133,4 +135,3 @@ func TestDownloadFails(t *testing.T) {
 	w.faulty.Heal(storetest.File)
 	w.do("DELETE", got.URL, nil)
 }
-

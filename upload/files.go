@@ -18,8 +18,12 @@ const (
 	listMost   = 500 // files in a list
 )
 
-// get answers what is read: the list, the limits, a file.
+// get answers what is read: the list, the limits, a file, and what the page loads, which is nobody's.
 func (at *route) get(w http.ResponseWriter, r *http.Request, name string) error {
+	if a, ok := pageAssets[name]; ok {
+		a.serve(w, r)
+		return nil
+	}
 	s, err := at.who(r)
 	if err != nil {
 		return err
@@ -55,23 +59,12 @@ func (at *route) list(w http.ResponseWriter, r *http.Request, s auth.Session) er
 	if err != nil {
 		return public(fmt.Errorf("%w: %w", errRows, err))
 	}
+	list := listOf(at, files, limit, owner == 0)
 	if web.WantsHTML(r) {
-		return at.page(w, r, files)
+		filesPage{Base: at.base, Files: files, Next: list.Next, First: before == "", Limits: at.u.limits}.draw(w, r)
+		return nil
 	}
-	return web.JSON(w, r, listOf(at, files, limit, owner == 0))
-}
-
-// page shows the list to a person.
-func (at *route) page(w http.ResponseWriter, r *http.Request, files []File) error {
-	p := web.Page{Title: "Your files"}
-	if len(files) == 0 {
-		p.Text = []string{"There are none yet."}
-	}
-	for _, f := range files {
-		p.Links = append(p.Links, web.Link{Name: f.Name, Href: at.json(f).URL})
-	}
-	web.Draw(w, r, p)
-	return nil
+	return web.JSON(w, r, list)
 }
 
 // listJSON is a list of files. Next is what before has to be for the ones that follow; empty: none do.
@@ -163,6 +156,10 @@ func (at *route) remove(w http.ResponseWriter, r *http.Request, id string) error
 	}
 	_ = at.u.parts.Bucket.Delete(ctx, f.Key)
 	web.RecordOf(r.Context()).Outcome.Event = "upload_deleted"
+	if r.Method == http.MethodPost && web.WantsHTML(r) {
+		web.Redirect(w, r, http.StatusSeeOther, at.base+"/")
+		return nil
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

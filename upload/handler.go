@@ -133,6 +133,10 @@ func (at *route) serve(w http.ResponseWriter, r *http.Request) (whole bool, err 
 		return false, at.get(w, r, name)
 	case r.Method == http.MethodDelete && isID(name):
 		return false, at.remove(w, r, name)
+	case r.Method == http.MethodPost:
+		if id, _ := strings.CutSuffix(name, "/delete"); isID(id) && id != name { // a form can do no DELETE
+			return false, at.remove(w, r, id)
+		}
 	}
 	allow := "GET, HEAD, POST, OPTIONS"
 	if name != "" {

@@ -143,7 +143,9 @@ func TestLimitsOnTheWay(t *testing.T) {
 	}{
 		"UP-12/e: a file over the maximum": {
 			func(w *world) { w.limits.MaxFileSize = 3 * mib },
-			func(w *world) reply { return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(3*mib+1))), unknown) }, 413,
+			func(w *world) reply {
+				return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(3*mib+1))), unknown)
+			}, 413,
 		},
 		"UP-05/a request over the maximum": {
 			func(w *world) { w.limits.MaxRequestSize = 3 * mib },
@@ -171,12 +173,19 @@ func TestLimitsOnTheWay(t *testing.T) {
 			}, 413,
 		},
 		"UP-06/more parts than the bucket takes": {
-			func(w *world) { w.limits.Parts, w.limits.Part, w.limits.MaxFileSize = 3, mib, 0; w.memory = upload.NewMemory(8 * mib) },
-			func(w *world) reply { return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(3*mib+1))), unknown) }, 413,
+			func(w *world) {
+				w.limits.Parts, w.limits.Part, w.limits.MaxFileSize = 3, mib, 0
+				w.memory = upload.NewMemory(8 * mib)
+			},
+			func(w *world) reply {
+				return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(3*mib+1))), unknown)
+			}, 413,
 		},
 		"RULE-24/the quota is met on the way": {
 			func(w *world) { w.limits.Quota.Bytes = 5 * mib },
-			func(w *world) reply { return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(5*mib+1))), unknown) }, 413,
+			func(w *world) reply {
+				return w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(5*mib+1))), unknown)
+			}, 413,
 		},
 		"UP-04/no closing boundary": {
 			nil,

@@ -13,7 +13,8 @@ const (
 )
 
 // Linger gives a client that is still sending its body the time to read the answer, which must have
-// been written, with its length and Connection: close, as all answers of this package are. It is for HTTP/1 and does nothing otherwise; afterwards the connection is closed.
+// been written, with its length and Connection: close, as all answers of this package are. It is for
+// HTTP/1 and does nothing otherwise; afterwards the connection is closed.
 //
 // A browser sends its whole body before it looks for an answer. A connection that is closed before
 // all was read sends a reset, which overtakes the answer, and the user reads "connection reset"
