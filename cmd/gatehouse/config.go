@@ -171,7 +171,7 @@ func merge(f *file, given map[string]override) (merged Config, err error) {
 func byYAML(c *mapstructure.DecoderConfig) {
 	c.TagName = "yaml"
 	c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
-		mapstructure.StringToTimeDurationHookFunc(), commaList)
+		mapstructure.StringToTimeDurationHookFunc(), commaList, textSize)
 }
 
 // commaList splits a text for a list of texts, without the blanks around its items.

@@ -38,6 +38,7 @@ func (c *Config) Validate() (Faults, []string) {
 	j.identity()
 	j.routes()
 	j.oneOf("proxy.engine", j.Proxy.Engine, proxy.EngineLean, proxy.EngineStdlib)
+	j.upload()
 	j.log()
 	return j.faults, j.warnings
 }

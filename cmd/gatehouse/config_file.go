@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -175,6 +176,12 @@ func (f *file) scalar(n *yaml.Node, t reflect.Type, path string) bool {
 		ok = err == nil && n.Tag == "!!str"
 	case t == publicType:
 		ok = n.Tag == "!!bool" || n.Tag == "!!str"
+	case t == sizeType:
+		_, err := ParseSize(n.Value)
+		ok = err == nil
+	case t == countType:
+		_, err := strconv.ParseInt(n.Value, 10, 64) // YAML's own integers include 0x1f and 1_000
+		ok = err == nil && n.Tag == "!!int"
 	case t.Kind() == reflect.Bool:
 		ok = n.Tag == "!!bool"
 	default:

@@ -91,6 +91,14 @@ func (k key) check(text string) error {
 		if _, err := time.ParseDuration(text); err != nil {
 			return fmt.Errorf("not %s", wanted(k.kind))
 		}
+	case k.kind == sizeType:
+		if _, err := ParseSize(text); err != nil {
+			return err
+		}
+	case k.kind == countType:
+		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+			return fmt.Errorf("not %s", wanted(k.kind))
+		}
 	case k.kind.Kind() == reflect.Bool:
 		if _, err := strconv.ParseBool(text); err != nil {
 			return fmt.Errorf("not %s", wanted(k.kind))
@@ -111,6 +119,10 @@ func wanted(t reflect.Type) string {
 		return "true, false or identify"
 	case listType:
 		return "a list such as [a, b]"
+	case sizeType:
+		return "a size such as 8MiB or 5GiB"
+	case countType:
+		return "a whole number"
 	}
 	switch t.Kind() {
 	case reflect.Bool:

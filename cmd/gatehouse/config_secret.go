@@ -28,6 +28,8 @@ func (c *Config) fetchSecrets() (faults Faults) {
 		{"store.database", &c.Store.Database, c.Store.DatabaseFile},
 		{"store.redis", &c.Store.Redis, c.Store.RedisFile},
 		{"store.listen_url", &c.Store.ListenURL, c.Store.ListenURLFile},
+		{"upload.access_key", &c.Upload.AccessKey, c.Upload.AccessKeyFile},
+		{"upload.secret_key", &c.Upload.SecretKey, c.Upload.SecretKeyFile},
 	} {
 		if s.file == "" {
 			continue

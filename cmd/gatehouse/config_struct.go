@@ -25,6 +25,7 @@ type Config struct {
 	Identity    []IdentityConfig `yaml:"identity"`
 	Routes      []RouteConfig    `yaml:"routes"`
 	Proxy       ProxyConfig      `yaml:"proxy"`
+	Upload      UploadConfig     `yaml:"upload"`
 	Log         LogConfig        `yaml:"log"`
 
 	// Warnings are what does not prevent a start but should be seen at it; Load makes them.
@@ -115,6 +116,7 @@ type RouteConfig struct {
 	Path           string          `yaml:"path"`
 	Methods        []string        `yaml:"methods"`
 	Upstream       string          `yaml:"upstream"`
+	Upload         bool            `yaml:"upload"`
 	Public         Public          `yaml:"public"`
 	Allow          *AllowConfig    `yaml:"allow"` // nil: any signed-in user
 	Origins        []string        `yaml:"origins"`
@@ -179,8 +181,9 @@ func Defaults() Config {
 			{"X-Auth-Request-Name", "name"},
 			{"X-Auth-Request-Groups", "groups"},
 		},
-		Proxy: ProxyConfig{Engine: proxy.EngineStdlib},
-		Log:   LogConfig{Level: "info", Format: "auto"},
+		Proxy:  ProxyConfig{Engine: proxy.EngineStdlib},
+		Upload: defaultUpload(),
+		Log:    LogConfig{Level: "info", Format: "auto"},
 	}
 }
 

@@ -13,6 +13,10 @@ import (
 // upstream has the address, its files and the host choice judged by the code that will use them.
 func (j *judge) upstream(key string, r RouteConfig) {
 	const fix = "write http://127.0.0.1:3000, https://host, h2c://host:port or unix:/run/app.sock"
+	if r.Upload {
+		j.uploadRoute(key, r)
+		return
+	}
 	if r.Upstream == "" && j.checks() {
 		return // another proxy carries the requests of this route, and asks about them
 	}
