@@ -86,7 +86,7 @@ func BenchmarkIntake(b *testing.B) {
 func sendMany(b *testing.B, h http.Handler, head, tail string, size int) {
 	server := httptest.NewServer(h)
 	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String()) //nolint:noctx // a benchmark's own server
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 func TestEveryStepFails(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		break_ func(*storetest.FaultyUploads)
+		spoil  func(*storetest.FaultyUploads)
 		status int
 	}{
 		{"Begin", func(f *storetest.FaultyUploads) { f.Fail(storetest.Begin, errFake) }, 503},
@@ -35,7 +35,7 @@ func TestEveryStepFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			test.break_(w.faulty)
+			test.spoil(w.faulty)
 			res := w.do("PUT", "/upload/a", strings.NewReader(random(3*mib)))
 			if res.status != test.status || strings.Contains(res.body, errFake.Error()) {
 				t.Errorf("PUT: %d %s, want %d without the cause", res.status, res.body, test.status)

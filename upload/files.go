@@ -59,9 +59,9 @@ func (at *route) list(w http.ResponseWriter, r *http.Request, s auth.Session) er
 	if err != nil {
 		return public(fmt.Errorf("%w: %w", errRows, err))
 	}
-	list := listOf(at, files, limit, owner == 0)
+	list := at.listOf(files, limit, owner)
 	if web.WantsHTML(r) {
-		filesPage{Base: at.base, Files: files, Next: list.Next, First: before == "", Limits: at.u.limits}.draw(w, r)
+		filesPage{Base: at.base, Files: files, Next: list.Next, First: before == "", All: owner == 0, Limits: at.u.limits}.draw(w, r)
 		return nil
 	}
 	return web.JSON(w, r, list)
@@ -73,11 +73,12 @@ type listJSON struct {
 	Next  string     `json:"next,omitempty"`
 }
 
-func listOf(at *route, files []File, limit int, owners bool) listJSON {
+// listOf makes a list of what belongs to an owner. That of everybody (zero) says whose each file is.
+func (at *route) listOf(files []File, limit int, owner int64) listJSON {
 	list := listJSON{Files: make([]fileJSON, len(files))}
 	for i, f := range files {
 		list.Files[i] = at.json(f)
-		if owners {
+		if owner == 0 {
 			list.Files[i].Owner = f.Owner
 		}
 	}

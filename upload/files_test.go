@@ -30,12 +30,23 @@ func TestFilesAreTheirOwners(t *testing.T) {
 		who, method, path string
 		status            int
 	}{
-		{"bob", "GET", mine, 404}, {"bob", "HEAD", mine, 404}, {"bob", "DELETE", mine, 404}, {"bob", "POST", mine + "/delete", 404},
+		{"bob", "GET", mine, 404},
+		{"bob", "HEAD", mine, 404},
+		{"bob", "DELETE", mine, 404},
+		{"bob", "POST", mine + "/delete", 404},
 		{"bob", "GET", "/upload?all=1", 403},
-		{"root", "GET", mine, 200}, {"root", "HEAD", mine, 200}, {"root", "GET", "/upload?all=1", 200},
+		{"root", "GET", mine, 200},
+		{"root", "HEAD", mine, 200},
+		{"root", "GET", "/upload?all=1", 200},
 		{"root", "DELETE", mine, 404}, // to see is not to delete
-		{"nobody", "GET", mine, 401}, {"nobody", "DELETE", mine, 401}, {"nobody", "GET", "/upload", 401}, {"nobody", "GET", "/upload/config", 401},
-		{"alice", "GET", mine, 200}, {"alice", "DELETE", mine, 204}, {"alice", "DELETE", mine, 404}, {"alice", "GET", mine, 404},
+		{"nobody", "GET", mine, 401},
+		{"nobody", "DELETE", mine, 401},
+		{"nobody", "GET", "/upload", 401},
+		{"nobody", "GET", "/upload/config", 401},
+		{"alice", "GET", mine, 200},
+		{"alice", "DELETE", mine, 204},
+		{"alice", "DELETE", mine, 404},
+		{"alice", "GET", mine, 404},
 		{"alice", "GET", "/upload/01990000-0000-7000-8000-000000000001", 404},
 	} {
 		if res := w.do(test.method, test.path, nil, as(test.who)); res.status != test.status {

@@ -33,10 +33,10 @@ type inflow struct {
 	body    io.Reader
 	ctl     *http.ResponseController
 	pace    pace
-	most    int64       // bytes of the whole request; zero: no bound
-	length  int64       // as declared; negative: unknown
-	moved   func(int64) // told of bytes as they come
-	ctx     context.Context
+	most    int64           // bytes of the whole request; zero: no bound
+	length  int64           // as declared; negative: unknown
+	moved   func(int64)     // told of bytes as they come
+	ctx     context.Context //nolint:containedctx // an inflow is a context with a reason to end
 	stop    context.CancelCauseFunc
 	release func() bool // of the hook on the request's context
 	err     error       // met by Read; not asked again afterwards

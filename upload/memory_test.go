@@ -232,7 +232,7 @@ func TestMemoryServesInOrder(t *testing.T) {
 func TestMemoryOfOneUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := upload.NewMemory(16 * mib)
-		admit := func(user int64, part int64) (*upload.Lease, time.Duration, error) {
+		admit := func(user, part int64) (*upload.Lease, time.Duration, error) {
 			start := time.Now()
 			l, err := m.Admit(t.Context(), user, part)
 			return l, time.Since(start), err

@@ -2,10 +2,14 @@ package upload_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gatehouse-auth/gatehouse/store/storetest"
@@ -58,6 +62,37 @@ func TestFilesArriveWhole(t *testing.T) {
 	}
 }
 
+// UP-02: hundreds of small files at once, while the bucket fails now and then: what is told is there, and
+// nothing else is.
+func TestManySmallFiles(t *testing.T) {
+	w := newWorld(t)
+	var puts, told atomic.Int64
+	w.faulty.Bucket = &lying{w.bucket, func(_ upload.Body, o upload.Object, err error) (upload.Object, error) {
+		if err == nil && puts.Add(1)%7 == 0 {
+			err = errors.Join(w.bucket.Delete(context.Background(), o.Key), upload.ErrUnavailable)
+		}
+		return o, err
+	}}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			for range 15 {
+				res, err := w.try("PUT", "/upload/small", strings.NewReader("x"))
+				switch {
+				case err != nil || res.status != 201 && res.status != 503:
+					t.Errorf("PUT: %v, %v", res, err)
+				case res.status == 201:
+					told.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if kept := len(w.files.In(upload.Kept)); int64(kept) != told.Load() || kept != 300-300/7 {
+		t.Errorf("%d were told, and %d are kept", told.Load(), kept)
+	}
+}
+
 // A connection of HTTP/1.1 goes on to its next upload: 2,000 small files are not 2,000 handshakes.
 func TestConnectionIsKept(t *testing.T) {
 	w := newWorld(t)
@@ -93,7 +128,19 @@ func TestHTTP2(t *testing.T) {
 	if rec := w.last(0); rec.Request.Proto != "HTTP/2.0" {
 		t.Errorf("it went over %s", rec.Request.Proto)
 	}
+	// UP-12 f: who is refused early can read why, although most of the body was never taken.
+	if res := w.do("PUT", "/upload/a.bin", io.LimitReader(zeros{}, 1<<30), header("Sec-Fetch-Site", "cross-site")); res.status != 403 {
+		t.Errorf("PUT of a gibibyte from another site over HTTP/2: %d %s", res.status, res.body)
+	}
+	if n := w.received.Load(); n != 5*mib {
+		t.Errorf("%d bytes were received, want those of the first alone", n)
+	}
 }
+
+// zeros is a client that has as much as is asked for.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestFormOfSeveralFiles(t *testing.T) {
 	t.Run("UP-07/fields before, between and after, names twice", func(t *testing.T) {

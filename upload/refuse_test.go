@@ -270,9 +270,16 @@ func TestMethods(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"PUT", "/upload", 405}, {"PUT", "/upload/", 405}, {"POST", "/upload/a.txt", 405}, {"PATCH", "/upload", 405},
-		{"DELETE", "/upload", 405}, {"DELETE", "/upload/a.txt", 405}, {"GET", "/uploads", 404}, {"GET", "/upload/nothing", 404},
-		{"OPTIONS", "/upload", 204}, {"POST", "/upload/", 415},
+		{"PUT", "/upload", 405},
+		{"PUT", "/upload/", 405},
+		{"POST", "/upload/a.txt", 405},
+		{"PATCH", "/upload", 405},
+		{"DELETE", "/upload", 405},
+		{"DELETE", "/upload/a.txt", 405},
+		{"GET", "/uploads", 404},
+		{"GET", "/upload/nothing", 404},
+		{"OPTIONS", "/upload", 204},
+		{"POST", "/upload/", 415},
 	} {
 		if res := w.do(test.method, test.path, nil); res.status != test.status || test.status == 405 != (res.header.Get("Allow") != "") {
 			t.Errorf("%s %s: %d %v, want %d", test.method, test.path, res.status, res.header, test.status)

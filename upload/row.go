@@ -52,17 +52,17 @@ func (t *transfer) begin(f File, least int64) (reserved int64, err error) {
 
 // reserve makes the reservation of a file under way larger, to more or at least to size.
 func (t *transfer) reserve(f File, size, more int64) (reserved int64, err error) {
-	err = t.heartbeat(f, more)
+	err = t.heartbeat(t.in.ctx, f, more)
 	if errors.Is(err, ErrQuota) && more > size {
 		more = size
-		err = t.heartbeat(f, more)
+		err = t.heartbeat(t.in.ctx, f, more)
 	}
 	return more, err
 }
 
 // heartbeat says that a file is alive and has size bytes reserved.
-func (t *transfer) heartbeat(f File, size int64) error {
-	ctx, cancel := context.WithTimeout(t.in.ctx, rowLimit)
+func (t *transfer) heartbeat(ctx context.Context, f File, size int64) error {
+	ctx, cancel := context.WithTimeout(ctx, rowLimit)
 	defer cancel()
 	err := t.u.parts.Files.Beat(ctx, f.ID, size, t.u.limits.Quota)
 	switch {
@@ -88,7 +88,7 @@ func (t *transfer) beat(f File) (stop func()) {
 			case <-tick.C:
 			}
 			// Only a clear word ends an upload: what could not be found out is asked again.
-			if err := t.heartbeat(f, 0); errors.Is(err, errGivenUp) {
+			if err := t.heartbeat(ctx, f, 0); errors.Is(err, errGivenUp) {
 				t.in.cut(err)
 			}
 		}

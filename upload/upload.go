@@ -33,12 +33,14 @@ var (
 	ErrUnavailable = errors.New("the bucket is not available")
 	// ErrNoFile says that no row has that id, or none in the state that was asked for.
 	ErrNoFile = errors.New("no such file")
-	// ErrQuota says that a user has as much as he may have. It comes as one of the three below, which
-	// name the bound that was met.
-	ErrQuota      = errors.New("the quota is used up")
+	// ErrQuota says that a user has as much as he may have. It comes as one of the next three.
+	ErrQuota = errors.New("the quota is used up")
+	// ErrQuotaBytes says that the bound on bytes was met.
 	ErrQuotaBytes = fmt.Errorf("%w: bytes", ErrQuota)
+	// ErrQuotaFiles says that the bound on the number of files was met.
 	ErrQuotaFiles = fmt.Errorf("%w: files", ErrQuota)
-	ErrQuotaLive  = fmt.Errorf("%w: uploads at once", ErrQuota)
+	// ErrQuotaLive says that the bound on uploads at once was met.
+	ErrQuotaLive = fmt.Errorf("%w: uploads at once", ErrQuota)
 	// ErrBusy says that there is no room in memory for one more upload now.
 	ErrBusy = errors.New("no memory is left for another upload")
 )

@@ -374,7 +374,7 @@ type wire struct {
 
 func (w *world) wire() *wire {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", w.server.Listener.Addr().String()) //nolint:noctx // a test's own server
+	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -15,7 +16,7 @@ func TestUploadMetrics(t *testing.T) {
 	u.Received(11)
 	u.Done("kept", 90)
 	res := httptest.NewRecorder()
-	m.Handler().ServeHTTP(res, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(res, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{
 		"gatehouse_upload_received_bytes_total 111", "gatehouse_upload_kept_bytes_total 90",
 		`gatehouse_uploads_total{result="kept"} 1`, `gatehouse_uploads_total{result="quota"} 0`,
