@@ -195,7 +195,7 @@ type patientClient struct {
 // Do sends a request. The body of the answer fails when nothing comes while somebody reads.
 func (c *patientClient) Do(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
-	resp, err := c.client.Do(req.WithContext(ctx))
+	resp, err := c.client.Do(req.WithContext(ctx)) //nolint:gosec // where to is the operator's choice
 	if err != nil {
 		cancel(nil)
 		return nil, err

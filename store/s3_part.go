@@ -70,7 +70,7 @@ var errTooLong = errors.New("s3: a body is longer than it was said to be")
 // there is none, and the body ended well. The caller frees the part.
 func (c *cutter) next(ctx context.Context) (*part, error) {
 	if c.err != nil && c.ahead == nil {
-		return nil, io.EOF //nolint:nilerr // c.err is io.EOF, or next would not have been called again
+		return nil, io.EOF
 	}
 	p := &part{lease: c.body.Pages, sum: newSum(c.kind)}
 	if err := c.fill(ctx, p); err != nil {

@@ -45,11 +45,12 @@ func (s *sums) kind() types.ChecksumAlgorithm {
 		return types.ChecksumAlgorithmCrc32c
 	case SumSHA256:
 		return types.ChecksumAlgorithmSha256
+	default:
+		if s.refused.Load() {
+			return ""
+		}
+		return types.ChecksumAlgorithmCrc32c
 	}
-	if s.refused.Load() {
-		return ""
-	}
-	return types.ChecksumAlgorithmCrc32c
 }
 
 // settle makes a call with a checksum and, where the mode leaves that to the server and it refuses,

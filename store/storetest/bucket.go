@@ -385,7 +385,10 @@ func bucketAttic(t *testing.T, g BucketGround) {
 			t.Errorf("Objects(%q, %q) = %q, want %q", list.prefix, list.after, got, list.want)
 		}
 	}
-	for range g.Attic.Objects(t.Context(), "", "") {
+	for _, err := range g.Attic.Objects(t.Context(), "", "") {
+		if err != nil {
+			t.Error(err)
+		}
 		break // an early end is the reader's right
 	}
 	atticUnfinished(t, g)
