@@ -216,7 +216,7 @@ func TestPlansSQLite(t *testing.T) {
 	}
 	planFill(t, s)
 	var asked statements
-	s.db.AddQueryHook(&asked)
+	s.db = s.db.WithQueryHook(&asked)
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			asked.text = nil

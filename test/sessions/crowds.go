@@ -99,6 +99,9 @@ func hear(ctx context.Context, b *bench) (string, error) {
 		time.Sleep(time.Millisecond)
 	}
 	text := brief(time.Since(b.heard.since)) + " after"
+	if n := b.deaf.Swap(0); n > 0 {
+		text += fmt.Sprintf(", %d polls failed", n)
+	}
 	if silent > 0 || b.heard.lost.Load() > 0 {
 		text += fmt.Sprintf(", did not vouch %d ms, lost its place %d times", silent, b.heard.lost.Load())
 	}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
@@ -28,17 +29,23 @@ type bench struct {
 	live  int
 	rows  int // live ones and those that are over
 	heard *listener
+	deaf  atomic.Int64    // polls of the feed that failed
 	slid  int             // sessions that moved
 	steps []time.Duration // of the last session end-all
 }
 
 // newBench migrates an empty database and fills it.
 func newBench(ctx context.Context, url string, live int) (*bench, error) {
-	db, err := store.Open(ctx, store.Options{Database: url})
+	b := &bench{live: live, rows: live * overEach / (overEach - 1)}
+	db, err := store.Open(ctx, store.Options{Database: url, Observe: func(tier, _, result string, _ time.Duration) {
+		if tier == "feed" && result != "ok" {
+			b.deaf.Add(1)
+		}
+	}})
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{db: db, live: live, rows: live * overEach / (overEach - 1)}
+	b.db = db
 	if b.hand, err = sql.Open("pgx", url); err == nil {
 		if err = db.Migrate(ctx); err == nil {
 			err = b.fill(ctx)
@@ -82,7 +89,7 @@ func (b *bench) fill(ctx context.Context) error {
 // key is the key of a live session that fill wrote, any of them.
 func (b *bench) key() auth.Key {
 	for {
-		if g := 1 + rand.IntN(b.rows); g%overEach != 0 {
+		if g := 1 + rand.IntN(b.rows); g%overEach != 0 { //nolint:gosec // which session it is need not be a secret
 			return sha256.Sum256(fmt.Appendf(nil, "session %d", g))
 		}
 	}

@@ -49,7 +49,13 @@ func timed(n int, do func() error) (string, error) {
 	return quantiles(times), nil
 }
 
+// find warms the server up first: with a million people at work, its memory holds what they ask for.
 func find(ctx context.Context, b *bench) (string, error) {
+	for range min(b.live, 30_000) {
+		if _, err := b.db.Find(ctx, b.key()); err != nil {
+			return "", err
+		}
+	}
 	return timed(5000, func() error { _, err := b.db.Find(ctx, b.key()); return err })
 }
 
