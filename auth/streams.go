@@ -33,7 +33,7 @@ type Streams struct {
 	grace    time.Duration
 
 	mu    sync.Mutex
-	all   map[Key]map[*stream]struct{}
+	all   map[Key]*stream   // the last one of each session
 	heard map[Key]time.Time // what was heard within lateBy or so
 	every time.Time         // when everything was last heard about
 	swept time.Time         // when heard was last cleaned
@@ -48,6 +48,8 @@ type stream struct {
 	stop   context.CancelCauseFunc
 	queued atomic.Bool // a look is about to begin, so that another need not
 
+	older, newer *stream // of the same session; guarded by Streams.mu
+
 	mu     sync.Mutex // one look at a time
 	timer  *time.Timer
 	unsure time.Time // since when the stores could not be asked; zero: they could
@@ -56,7 +58,7 @@ type stream struct {
 // NewStreams makes a registry. The grace is how long a stream may go on while the stores cannot be
 // asked about its session (session.max_unverified).
 func NewStreams(sessions Sessions, grace time.Duration) *Streams {
-	return &Streams{sessions: sessions, grace: grace, all: map[Key]map[*stream]struct{}{}, heard: map[Key]time.Time{}}
+	return &Streams{sessions: sessions, grace: grace, all: map[Key]*stream{}, heard: map[Key]time.Time{}}
 }
 
 // Attach returns a context for work on behalf of s, and a function that must be called when the work
@@ -69,10 +71,10 @@ func (st *Streams) Attach(ctx context.Context, s Session, still func(Session) bo
 	one.timer = time.AfterFunc(time.Until(earlier(s.ExpiresAt, s.EndsAt)), func() { st.look(one) })
 	one.mu.Unlock()
 	st.mu.Lock()
-	if st.all[s.Key] == nil {
-		st.all[s.Key] = map[*stream]struct{}{}
+	if one.older = st.all[s.Key]; one.older != nil {
+		one.older.newer = one
 	}
-	st.all[s.Key][one] = struct{}{}
+	st.all[s.Key] = one
 	// A revocation that was heard after the request was judged found no stream to tell. Whoever holds a
 	// stolen token could open streams until one falls into that gap, and keep it for an hour.
 	if now := time.Now(); now.Sub(st.heard[s.Key]) < lateBy || now.Sub(st.every) < lateBy {
@@ -84,10 +86,19 @@ func (st *Streams) Attach(ctx context.Context, s Session, still func(Session) bo
 
 func (st *Streams) detach(one *stream) {
 	st.mu.Lock()
-	delete(st.all[one.key], one)
-	if len(st.all[one.key]) == 0 {
+	if one.older != nil {
+		one.older.newer = one.newer
+	}
+	switch {
+	case one.newer != nil:
+		one.newer.older = one.older
+	case st.all[one.key] != one: // detached before
+	case one.older != nil:
+		st.all[one.key] = one.older
+	default:
 		delete(st.all, one.key)
 	}
+	one.older, one.newer = nil, nil
 	st.mu.Unlock()
 	one.stop(context.Canceled) // first, so that a look under way ends and does not set the timer again
 	one.timer.Stop()
@@ -98,9 +109,7 @@ func (st *Streams) Heard(k Key) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.note(k, time.Now())
-	for one := range st.all[k] {
-		st.wake(one)
-	}
+	st.wakeAll(k)
 }
 
 // note remembers what was heard for a request that is being judged.
@@ -117,10 +126,14 @@ func (st *Streams) HeardAll() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.every = time.Now()
-	for _, group := range st.all {
-		for one := range group {
-			st.wake(one)
-		}
+	for k := range st.all {
+		st.wakeAll(k)
+	}
+}
+
+func (st *Streams) wakeAll(k Key) {
+	for one := st.all[k]; one != nil; one = one.older {
+		st.wake(one)
 	}
 }
 

@@ -223,3 +223,30 @@ func (s *slowAnswer) Find(ctx context.Context, k auth.Key) (auth.Session, error)
 	<-s.gate
 	return found, err
 }
+
+// RULE-16: all streams of a session end, in whatever order others of it came and went.
+func TestStreamsOfOneSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		_, s := b.open(t, alice)
+		streams := auth.NewStreams(b.store, grace)
+		var contexts [5]context.Context
+		var done [5]func()
+		for i := range contexts {
+			contexts[i], done[i] = streams.Attach(t.Context(), s, allowed)
+		}
+		for _, i := range []int{2, 4, 2, 0} { // in the middle, the last, once more, the first
+			done[i]()
+		}
+		if err := b.users.End(t.Context(), s.Key); err != nil {
+			t.Fatal(err)
+		}
+		streams.Heard(s.Key)
+		synctest.Wait()
+		for i, ctx := range contexts {
+			is(t, "revoked", revoked(ctx), i == 1 || i == 3)
+			is(t, "over", ctx.Err() != nil, true)
+			done[i]()
+		}
+	})
+}

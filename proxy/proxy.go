@@ -214,32 +214,45 @@ func (p *Proxy) note(ctx context.Context, d Decision) {
 // pass carries an allowed request on. The work of a signed-in user ends with the session: the context
 // that Next sees is cut then, with the cause auth.ErrRevoked.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) {
-	pass := &passage{ask: ask, decision: d, identity: p.parts.Identity, scheme: p.parts.Site.Public.Scheme}
-	ctx := context.WithValue(r.Context(), passageKey{}, pass)
+	pass := &passage{Context: r.Context(), proxy: p, ask: ask, decision: d, identity: p.parts.Identity, scheme: p.parts.Site.Public.Scheme}
+	ctx := context.Context(pass)
 	if d.Session.ID != 0 {
-		attached, detach := p.parts.Streams.Attach(ctx, d.Session, p.still(ask, d.Session))
+		attached, detach := p.parts.Streams.Attach(pass, d.Session, pass.still)
 		defer detach()
-		pass.used = usedNowAndThen(func() { p.parts.Gate.Used(attached, d.Session) }, d.Session)
+		pass.used = usedNowAndThen(pass.slide, d.Session)
 		ctx = attached
 	}
 	d.Route.Next.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// still judges a running request again, by the table of that moment.
-func (p *Proxy) still(ask Ask, before auth.Session) func(auth.Session) bool {
-	return func(s auth.Session) bool {
-		d, err := p.decide(context.Background(), p.parts.Latest.Load(), ask, func(context.Context) (auth.Session, error) { return s, nil })
-		return err == nil && d.Verdict == Allowed && s.User.ID == before.User.ID
-	}
-}
-
-// passage is what an upstream has to know of a request that was let through.
+// passage is what an upstream has to know of a request that was let through. It is the request's context
+// as well, so that it is found there without another allocation.
 type passage struct {
-	ask      Ask
-	decision Decision
-	identity *Identity
-	scheme   string // by which browsers reach the site
-	used     func() // notes that bytes moved; nil where nobody is signed in
+	context.Context //nolint:containedctx // it is one
+	proxy           *Proxy
+	ask             Ask
+	decision        Decision
+	identity        *Identity
+	scheme          string // by which browsers reach the site
+	used            func() // notes that bytes moved; nil where nobody is signed in
 }
 
 type passageKey struct{}
+
+// Value keeps the contract of context.Context.
+func (pass *passage) Value(key any) any {
+	if _, mine := key.(passageKey); mine {
+		return pass
+	}
+	return pass.Context.Value(key)
+}
+
+// still judges a running request again, by the table of that moment.
+func (pass *passage) still(s auth.Session) bool {
+	p := pass.proxy
+	d, err := p.decide(context.Background(), p.parts.Latest.Load(), pass.ask, func(context.Context) (auth.Session, error) { return s, nil })
+	return err == nil && d.Verdict == Allowed && s.User.ID == pass.decision.Session.User.ID
+}
+
+// slide notes that the session is in use.
+func (pass *passage) slide() { pass.proxy.parts.Gate.Used(pass, pass.decision.Session) }
