@@ -50,6 +50,15 @@ func (s *SQL) Doomed(ctx context.Context, stale time.Duration, limit int) (files
 	return uploads(rows), nil
 }
 
+// CountDoomed tells how many files are doomed and still have a row.
+func (s *SQL) CountDoomed(ctx context.Context) (int, error) {
+	n, err := s.db.NewSelect().Model((*file)(nil)).Where("state = ?", upload.Doomed).Count(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count doomed files: %w", tidy(err))
+	}
+	return int(n), nil
+}
+
 // Cleared keeps the contract of upload.Remains.
 func (s *SQL) Cleared(ctx context.Context, id string, stale time.Duration) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "file_cleared", start, outcome(err)) }(time.Now())

@@ -98,7 +98,7 @@ func scrub(err error, cfg Config) error {
 		return nil
 	}
 	text := err.Error()
-	for _, secret := range []string{cfg.Store.Database, cfg.Store.Redis, cfg.Store.ListenURL, cfg.Login.ClientSecret} {
+	for _, secret := range []string{cfg.Store.Database, cfg.Store.Redis, cfg.Store.ListenURL, cfg.Login.ClientSecret, cfg.Upload.SecretKey} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "(not shown)")
 		}

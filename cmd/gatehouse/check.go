@@ -45,7 +45,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Judge the configuration and say all that is wrong with it",
 		Long: `Judge the configuration and say all that is wrong with it, as serve would. With --connect
-also try each server: database, Redis, provider, upstreams. Nothing is changed.
+also try each server: database, Redis, provider, bucket, upstreams. Nothing is changed: what is put into
+the bucket for a try is removed again.
 
 Exit codes: 0 all is well · 1 a server did not answer · 2 the configuration has faults`,
 		Example: "  gatehouse check --config config.yaml\n  gatehouse check --connect --json",
@@ -158,6 +159,9 @@ func trialsOf(cfg Config) []trial {
 		trials = append(trials, trial{"store.redis", cfg.tryRedis})
 	}
 	trials = append(trials, trial{"login.issuer " + shown(cfg.Login.Issuer), cfg.tryProvider})
+	if cfg.uploads() {
+		trials = append(trials, trial{"upload.bucket", cfg.tryBucket})
+	}
 	seen := map[string]bool{}
 	for _, r := range cfg.Routes {
 		if r.Upstream != "" && !seen[r.Upstream] {

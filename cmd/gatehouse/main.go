@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/store"
+	"github.com/gatehouse-auth/gatehouse/upload"
 )
 
 func main() {
@@ -56,7 +57,7 @@ const (
 )
 
 const exitHelp = `Exit codes: 0 done · 1 failed · 2 wrong usage or configuration ·
-3 no such user or session · 4 user is there already`
+3 no such user, session or file · 4 user is there already`
 
 // errUsage marks an error in how a command was called.
 var errUsage = errors.New("wrong usage")
@@ -96,7 +97,7 @@ func (a *app) code(err error) int {
 	switch {
 	case !a.began, errors.Is(err, errUsage), errors.As(err, &faults):
 		return exitUsage
-	case errors.Is(err, auth.ErrNoUser), errors.Is(err, auth.ErrNoSession):
+	case errors.Is(err, auth.ErrNoUser), errors.Is(err, auth.ErrNoSession), errors.Is(err, upload.ErrNoFile):
 		return exitNotFound
 	case errors.Is(err, store.ErrUserExists):
 		return exitExists
@@ -127,7 +128,7 @@ the configuration file and the defaults, in this order. Every key is explained i
 	flags.StringVar(&a.file, "config", "", "configuration file (or "+configVariable+"; default config.yaml if there is one)")
 	flags.StringArrayVar(&a.set, "set", nil, "set a key for this run, as in --set session.ttl=8h; may be repeated")
 	root.AddCommand(a.serveCommand(), a.demoCommand(), a.checkCommand(), a.migrateCommand(),
-		a.userCommand(), a.sessionCommand(), a.snippetCommand(), a.versionCommand(), a.pingCommand())
+		a.userCommand(), a.sessionCommand(), a.uploadsCommand(), a.snippetCommand(), a.versionCommand(), a.pingCommand())
 	return root
 }
 

@@ -33,6 +33,7 @@ type gateway struct {
 	streams  *auth.Streams
 	provider *auth.Provider
 	health   *health
+	uploads  *uploads      // nil: no route takes files
 	extra    []proxy.Route // the demo's, which no configuration can name
 
 	front atomic.Pointer[front]
@@ -99,6 +100,10 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 		AutoCreate: cfg.Login.AutoCreateDomains, TrustEmail: cfg.Login.TrustEmail,
 	})
 	g.health = newHealth(g.stores, g.provider)
+	if err := g.openUploads(ctx, cfg); err != nil {
+		g.close()
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -124,6 +129,11 @@ func openKeys(cfg Config) (*auth.Keyring, error) {
 func (g *gateway) close() {
 	if f := g.front.Load(); f != nil {
 		f.close()
+	}
+	if g.uploads != nil {
+		if err := g.uploads.close(); err != nil {
+			g.log.Warn("something of an upload may be left in the bucket; a janitor will find it", "error", err)
+		}
 	}
 	g.gate.Close()
 	g.provider.Close()
@@ -214,6 +224,11 @@ func (g *gateway) routes(cfg Config) (*proxy.Table, []*proxy.Upstream, error) {
 	var faults []error
 	var apps []*proxy.Upstream
 	routes := cfg.proxyRoutes(func(r RouteConfig) http.Handler {
+		if r.Upload {
+			next, err := g.uploadRoute(r)
+			faults = append(faults, err)
+			return next
+		}
 		if r.Upstream == "" {
 			return web.Handler(misdirected)
 		}

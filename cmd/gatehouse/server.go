@@ -20,6 +20,8 @@ const (
 	idleTimeout       = 90 * time.Second
 	// untakenTimeout is how long an HTTP/2 connection may take nothing of what is due to it.
 	untakenTimeout = 2 * time.Minute
+	// streamWindow is how much of a body an HTTP/2 client may send ahead of who reads it.
+	streamWindow = 1 << 20
 	// lastWords is how long handlers get to close what they tunnel once their context has ended.
 	lastWords = 3 * time.Second
 )
@@ -66,7 +68,11 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		// net/http would answer "OPTIONS *" by itself, past the log and the rules.
 		DisableGeneralOptionsHandler: true,
 		// Deadlines are a stream's; this one is for a connection that takes no byte at all.
-		HTTP2: &http.HTTP2Config{WriteByteTimeout: untakenTimeout},
+		// Several uploads on one connection do not hold one another up: one that waits for room fills
+		// its own window and not the connection's.
+		HTTP2: &http.HTTP2Config{
+			WriteByteTimeout: untakenTimeout, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: 4 * streamWindow,
+		},
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(secure != nil)
