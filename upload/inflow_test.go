@@ -61,12 +61,12 @@ func TestClientVanishes(t *testing.T) {
 	})
 	t.Run("half a connection that has sent all gets its answer", func(t *testing.T) {
 		w := newWorld(t)
-		release := w.faulty.Block(storetest.Settle)
+		release := w.faulty.Block(storetest.Find) // which is asked at the body's end
 		c := w.wire()
 		c.put(3)
 		_ = c.say("abc")
 		_ = c.Conn.(*net.TCPConn).CloseWrite()
-		eventually(t, "the row to be settled", func() bool { return w.faulty.Calls(storetest.Settle) > 0 })
+		eventually(t, "the body's end", func() bool { return w.faulty.Calls(storetest.Find) > 0 })
 		time.Sleep(20 * time.Millisecond) // for net/http to notice
 		release()
 		c.want(201)
@@ -188,6 +188,31 @@ func TestSlowestIsCutFirst(t *testing.T) {
 			t.Errorf("the one of other speed (%d) was cut too: %s", i, res.body)
 		}
 	}
+	if err := hold.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// RULE-23: who waits because of what he has himself speeds nobody up: else anybody could have the slow
+// uploads of all others cut.
+func TestNobodyIsCutForAnothersShare(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) {
+		w.limits.Part, w.limits.MinRate, w.limits.Stall = mib, 1<<20, time.Minute
+		w.memory = upload.NewMemory(16 * mib)
+	})
+	slow := w.wire()
+	_ = slow.say("PUT /upload/a HTTP/1.1\r\nHost: gw.test\r\nX-User: bob\r\nContent-Length: 3\r\n\r\na")
+	eventually(t, "the slow one to be in", func() bool { return w.received.Load() == 1 })
+	hold, err := w.memory.Admit(t.Context(), w.sessions["alice"].User.ID, 4*mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := w.do("PUT", "/upload/b", strings.NewReader("b")); res.status != 503 {
+		t.Errorf("of one who has more than his share: %d %s, want 503", res.status, res.body)
+	}
+	_ = slow.say("bc")
+	slow.want(201)
 	if err := hold.Close(); err != nil {
 		t.Error(err)
 	}
