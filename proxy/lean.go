@@ -110,7 +110,8 @@ func (l *lean) takes(r *http.Request) bool {
 // sent once more at most, and never after a byte of an answer (RULE-13).
 func (l *lean) ask(f *flow, m *letter) (*line, error) {
 	ctx := f.r.Context()
-	if c := l.pool.get(l.header); c != nil {
+	for c := l.pool.get(); c != nil; c = l.pool.get() {
+		c.due(l.header)
 		err := c.exchange(f, m)
 		if err == nil {
 			return c, nil
@@ -119,6 +120,9 @@ func (l *lean) ask(f *flow, m *letter) (*line, error) {
 		c.hangUp()
 		if !again {
 			return nil, err
+		}
+		if !errors.Is(err, errNotQuiet) {
+			break // it was sent
 		}
 	}
 	conn, err := l.dialer(ctx)

@@ -62,14 +62,30 @@ func (c *line) due(wait time.Duration) {
 	}
 }
 
-// quiet reports whether neither a byte nor an end waits on an idle line. What TLS has decrypted and not
-// yet handed on is seen by a read that may not wait; a record of which only a part came is not.
+// errNotQuiet says that a byte or an end waited on an idle line, so that nothing was sent.
+var errNotQuiet = errors.New("the app's connection is not idle any more")
+
+// send sends a letter on a line on which nothing waits, or nothing at all.
+func (c *line) send(letter []byte) error {
+	if _, ok := c.Conn.(*tls.Conn); ok {
+		if !c.quiet() {
+			return errNotQuiet
+		}
+		_, err := c.Write(letter)
+		return err
+	}
+	sent, err := c.probe.ask(letter)
+	if err == nil && sent < len(letter) {
+		_, err = c.Write(letter[sent:])
+	}
+	return err
+}
+
+// quiet reports whether neither a byte nor an end waits on an idle line over TLS. What TLS has decrypted
+// and not yet handed on is seen by a read that may not wait; a record of which only a part came is not.
 func (c *line) quiet() bool {
 	if !c.probe.silent() {
 		return false
-	}
-	if _, ok := c.Conn.(*tls.Conn); !ok {
-		return true
 	}
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 	n, err := c.Conn.Read(make([]byte, 1))
@@ -106,7 +122,7 @@ func (c *line) exchange(f *flow, m *letter) error {
 	if err := f.engage(c); err != nil {
 		return err
 	}
-	if _, err := c.Write(m.buf); err != nil {
+	if err := c.send(m.buf); err != nil {
 		return fmt.Errorf("send the request: %w", err)
 	}
 	for left := maxHeads; ; {

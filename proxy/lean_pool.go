@@ -19,23 +19,8 @@ type pool struct {
 	closed bool
 }
 
-// get takes a line on which nothing waits, with the given time until a head must have come, or returns
-// nil. Those that turn out to be dead are closed on the way.
-func (p *pool) get(wait time.Duration) *line {
-	for {
-		c := p.pop()
-		if c == nil {
-			return nil
-		}
-		c.due(wait)
-		if c.quiet() {
-			return c
-		}
-		_ = c.Close()
-	}
-}
-
-func (p *pool) pop() *line {
+// get takes a line, or returns nil. Whether it still lives is seen as it is used.
+func (p *pool) get() *line {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := len(p.lines) - 1

@@ -16,3 +16,5 @@ type probe struct{}
 func newProbe(syscall.Conn) (*probe, error) { return nil, errors.ErrUnsupported }
 
 func (*probe) silent() bool { return false }
+
+func (*probe) ask([]byte) (sent int, err error) { return 0, errors.ErrUnsupported }
