@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 // refusal is a kind of answers that are not passed on.
@@ -343,4 +345,55 @@ func TestLeanAgreesOnWhatIsMadeUp(t *testing.T) {
 			rt.Fatalf("%q: %s", s.pieces, difference)
 		}
 	})
+}
+
+// What net/http passes on and is for us, or frames a message, does not reach the client.
+func TestLeanTidiesUp(t *testing.T) {
+	const typed = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+	for name, one := range map[string]struct {
+		answer string
+		wrong  func(outcome) bool
+	}{
+		"hints": {"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nKeep-Alive: 5\r\nConnection: X-Mine\r\nX-Mine: 1\r\n\r\n" + hello, func(o outcome) bool {
+			return len(o.early) != 1 || !strings.Contains(o.early[0], "Link") || strings.Contains(o.early[0], "Alive") || strings.Contains(o.early[0], "Mine") || o.body != "hello"
+		}},
+		"hints-are-not-the-answer": {"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + hello, func(o outcome) bool { return o.header.Get("Link") != "" }},
+		"endless-hints": {strings.Repeat("HTTP/1.1 103 Early Hints\r\nX-Much: "+strings.Repeat("x", 30<<10)+"\r\n\r\n", 9) + hello, func(o outcome) bool {
+			return o.status != http.StatusBadGateway
+		}},
+		"trailers": {typed + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 9\r\nConnection: close\r\nX-Sum: 1\r\n\r\n", func(o outcome) bool {
+			return len(o.trailer) != 1 || o.trailer.Get("X-Sum") != "1" || o.body != "hello"
+		}},
+	} {
+		t.Run("RULE-13/"+name, func(t *testing.T) {
+			c, _ := leanTo(t, Target{}, inTurn(says(one.answer)))
+			if got := c.put(t, http.MethodGet, "/"); one.wrong(got) {
+				t.Errorf("got %.400v", got)
+			}
+		})
+	}
+}
+
+// No value, wherever it comes from, ends a line of the request.
+func TestLeanLetterKeepsItsLines(t *testing.T) {
+	up, err := NewUpstream(Target{URL: "http://a.test", Engine: EngineLean})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, one := range map[string]struct{ header, value, path string }{
+		"plain": {"X-A", "1", "/"}, "cr": {"X-A", "1\r2", "/"}, "lf": {"X-A", "1\n2", "/"}, "crlf": {"X-A", "1\r\nX-B: 2", "/"}, "nul": {"X-A", "\x00", "/"},
+		"agent": {"User-Agent", "x\r\ny: z", "/"}, "name": {"X-A: 1\r\nX-B", "2", "/"}, "blank": {"X A", "1", "/"}, "target": {"X-A", "1", "/ HTTP/1.1"}, "target-lf": {"X-A", "1", "/\n"},
+	} {
+		t.Run("RULE-13/"+name, func(t *testing.T) {
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://app.test/", nil)
+			r.Header = http.Header{one.header: {one.value}}
+			identity, _ := NewIdentity(nil)
+			f := &flow{r: r, rec: new(web.Record), pass: &passage{ask: Ask{Method: "GET", Host: "app.test", Path: one.path}, identity: identity, decision: Decision{Route: &Route{}}}}
+			m := letters.Get().(*letter)
+			defer m.free()
+			if err := m.write(up, f); (err == nil) != (name == "plain") {
+				t.Errorf("wrote %q, %v", m.buf, err)
+			}
+		})
+	}
 }
