@@ -68,7 +68,7 @@ func (s *SQL) ago(d time.Duration) schema.QueryAppender {
 	return stamp(time.Now().UTC().Add(-d))
 }
 
-// Begin keeps the contract of upload.Files. A user who is gone is auth.ErrNoUser.
+// Begin keeps the contract of upload.Files. A user who is gone or disabled is auth.ErrNoUser.
 func (s *SQL) Begin(ctx context.Context, f upload.File, q upload.Quota) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "file_begin", start, outcome(err)) }(time.Now())
 	row := &file{
@@ -98,7 +98,7 @@ func (s *SQL) fits(ctx context.Context, tx bun.Tx, f *file, q upload.Quota) erro
 		mode = "KEY SHARE"
 	}
 	var id int64
-	owner := tx.NewSelect().Model((*user)(nil)).Column("id").Where("id = ?", f.UserID)
+	owner := tx.NewSelect().Model((*user)(nil)).Column("id").Where("id = ?", f.UserID).Where("NOT disabled")
 	if err := s.locked(owner, mode).Scan(ctx, &id); errors.Is(err, sql.ErrNoRows) {
 		return auth.ErrNoUser
 	} else if err != nil {

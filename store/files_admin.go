@@ -62,6 +62,18 @@ func (s *SQL) RemoveUserAndFiles(ctx context.Context, email string) (ended, doom
 	return ended, doomed, err
 }
 
+// DoomFiles dooms all files of a user, and tells how many.
+func (s *SQL) DoomFiles(ctx context.Context, email string) (doomed int, err error) {
+	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		doomed, err = affected(s.doom(tx).Where("user_id IN (SELECT id FROM users WHERE "+s.byEmail()+")", fold(email)).Exec(ctx))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("doom files: %w", err)
+	}
+	return doomed, nil
+}
+
 // removeUser deletes the row of a user who has no files; doomed ones stay for the janitor, nobody's.
 func removeUser(ctx context.Context, tx bun.Tx, id int64) error {
 	files, err := tx.NewSelect().Model((*file)(nil)).Where("user_id = ?", id).Where("state <> ?", upload.Doomed).Count(ctx)

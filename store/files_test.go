@@ -87,6 +87,19 @@ func TestRemoveUserWithFiles(t *testing.T) {
 				t.Errorf("removed again: %v, want ErrNoUser", err)
 			}
 		})
+		t.Run("RULE-08/a disabled user begins nothing", func(t *testing.T) {
+			s := fresh(t)
+			kept, _ := filed(t, s, "alice@corp.test")
+			if _, err := s.DisableUser(t.Context(), "alice@corp.test"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Begin(t.Context(), storetest.NewFile(auth.User{ID: kept.Owner}, 1), upload.Quota{}); !errors.Is(err, auth.ErrNoUser) {
+				t.Errorf("Begin: %v, want ErrNoUser", err)
+			}
+			if n, err := s.DoomFiles(t.Context(), "ALICE@corp.test"); err != nil || n != 2 {
+				t.Errorf("DoomFiles: %d, %v, want 2", n, err)
+			}
+		})
 		t.Run("RULE-08/doomed files are no obstacle", func(t *testing.T) {
 			s := fresh(t)
 			kept, pending := filed(t, s, "alice@corp.test")

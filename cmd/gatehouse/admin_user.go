@@ -17,7 +17,7 @@ import (
 func (a *app) userCommand() *cobra.Command {
 	return group("user", "Say who may come in", "  gatehouse user add ann@example.com --role staff\n  gatehouse user ls",
 		a.userAdd(), a.userList(), a.userRole(), a.userUnbind(),
-		a.userEnd("rm", "Remove a user and end the user's sessions", a.remove),
+		a.userRemove(),
 		a.userEnd("disable", "Keep a user out, and end the user's sessions", disable),
 		a.userEnable())
 }
@@ -113,9 +113,24 @@ func (a *app) listUsers(users []store.Account) error {
 	return table(a.out, []string{"EMAIL", "NAME", "ROLES", "STATE", "LAST LOGIN (UTC)"}, rows)
 }
 
-// ending is a command that ends a user's sessions: it says what became of the user and how many
-// sessions ended.
-type ending func(ctx context.Context, cfg Config, db *store.SQL, email string) (became string, ended int, err error)
+// parted is what became of a user whose sessions ended.
+type parted struct {
+	Email  string `json:"email"`
+	Became string `json:"became"`
+	Ended  int    `json:"sessions_ended"`
+	Files  int    `json:"files_deleted"`
+}
+
+func (p parted) String() string {
+	text := fmt.Sprintf("%s: %s; %s ended", p.Email, why[p.Became], count(p.Ended, "session"))
+	if p.Files > 0 {
+		text += ", " + count(p.Files, "file") + " deleted"
+	}
+	return text
+}
+
+// ending is a command that ends a user's sessions.
+type ending func(ctx context.Context, cfg Config, db *store.SQL, email string) (parted, error)
 
 func (a *app) userEnd(use, short string, end ending) *cobra.Command {
 	return a.withJSON(&cobra.Command{
@@ -126,15 +141,12 @@ func (a *app) userEnd(use, short string, end ending) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(cfg Config, db *store.SQL) error {
 				email := canonicalEmail(args[0])
-				became, ended, err := end(cmd.Context(), cfg, db, email)
+				done, err := end(cmd.Context(), cfg, db, email)
 				if err != nil {
 					return named(email, err)
 				}
-				return a.say(struct {
-					Email  string `json:"email"`
-					Became string `json:"became"`
-					Ended  int    `json:"sessions_ended"`
-				}{email, became, ended}, fmt.Sprintf("%s: %s; %s ended", email, why[became], count(ended, "session")))
+				done.Email = email
+				return a.say(done, done.String())
 			})
 		},
 	})
@@ -149,25 +161,60 @@ var why = map[string]string{
 		"if the row were gone",
 }
 
-// remove takes the row away, unless the next sign-in would make it anew.
-func (a *app) remove(ctx context.Context, cfg Config, db *store.SQL, email string) (string, int, error) {
+func (a *app) userRemove() *cobra.Command {
+	var files bool
+	cmd := a.userEnd("rm", "Remove a user and end the user's sessions", func(ctx context.Context, cfg Config, db *store.SQL, email string) (parted, error) {
+		if files {
+			return removeWithFiles(ctx, cfg, db, email)
+		}
+		done, err := remove(ctx, cfg, db, email)
+		if errors.Is(err, store.ErrHasFiles) {
+			err = fmt.Errorf("%s: %w; --uploads deletes them too (gatehouse uploads ls --user %s shows them)", email, err, email)
+		}
+		return done, err
+	})
+	cmd.Long = "Remove a user and end the user's sessions. A user with uploaded files is left as is, for nobody would\nknow whose they were; with --uploads they are deleted too."
+	cmd.Flags().BoolVar(&files, "uploads", false, "delete the user's files too")
+	return cmd
+}
+
+// comesBack reports whether the next sign-in would make the row of a removed user anew.
+func comesBack(cfg Config, email string) bool {
 	_, domain, _ := strings.Cut(email, "@")
-	if slices.ContainsFunc(cfg.Login.AutoCreateDomains, func(d string) bool { return strings.EqualFold(d, domain) }) {
+	return slices.ContainsFunc(cfg.Login.AutoCreateDomains, func(d string) bool { return strings.EqualFold(d, domain) })
+}
+
+// remove takes the row away, unless the next sign-in would make it anew.
+func remove(ctx context.Context, cfg Config, db *store.SQL, email string) (parted, error) {
+	if comesBack(cfg, email) {
 		ended, err := db.DisableUser(ctx, email)
-		return "kept_disabled", ended, err
+		return parted{Became: "kept_disabled", Ended: ended}, err
 	}
 	ended, err := db.RemoveUser(ctx, email)
-	return "removed", ended, err
+	return parted{Became: "removed", Ended: ended}, err
 }
 
-func disable(ctx context.Context, _ Config, db *store.SQL, email string) (string, int, error) {
+func removeWithFiles(ctx context.Context, cfg Config, db *store.SQL, email string) (parted, error) {
+	if !comesBack(cfg, email) {
+		ended, files, err := db.RemoveUserAndFiles(ctx, email)
+		return parted{Became: "removed", Ended: ended, Files: files}, err
+	}
+	ended, err := db.DisableUser(ctx, email) // first, so that no upload begins behind us
+	if err != nil {
+		return parted{}, err
+	}
+	files, err := db.DoomFiles(ctx, email)
+	return parted{Became: "kept_disabled", Ended: ended, Files: files}, err
+}
+
+func disable(ctx context.Context, _ Config, db *store.SQL, email string) (parted, error) {
 	ended, err := db.DisableUser(ctx, email)
-	return "disabled", ended, err
+	return parted{Became: "disabled", Ended: ended}, err
 }
 
-func unbind(ctx context.Context, _ Config, db *store.SQL, email string) (string, int, error) {
+func unbind(ctx context.Context, _ Config, db *store.SQL, email string) (parted, error) {
 	ended, err := db.UnbindUser(ctx, email)
-	return "unbound", ended, err
+	return parted{Became: "unbound", Ended: ended}, err
 }
 
 // named adds the e-mail to an error about a user that is not there.

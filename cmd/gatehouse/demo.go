@@ -79,7 +79,9 @@ func demoConfig(dir, address, public, app string) Config {
 	route := defaultRoute()
 	route.Host = cfg.site().Public.Host
 	route.Upstream = "http://" + app
-	cfg.Routes = []RouteConfig{route}
+	files := defaultRoute()
+	files.Host, files.Path, files.Upload = route.Host, "/upload", true
+	cfg.Routes = []RouteConfig{route, files}
 	return cfg
 }
 

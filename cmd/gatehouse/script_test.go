@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +22,8 @@ import (
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/store"
+	"github.com/gatehouse-auth/gatehouse/store/storetest"
+	"github.com/gatehouse-auth/gatehouse/upload"
 )
 
 // TestMain lets this test binary also be the program "gatehouse", which the scripts run.
@@ -61,7 +66,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ESC", "\x1b")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"signin": signin, "admin": admin},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"signin": signin, "admin": admin, "uploaded": uploaded},
 	})
 }
 
@@ -80,6 +85,35 @@ func signin(ts *testscript.TestScript, _ bool, args []string) {
 		Key: key, User: u, CreatedAt: now, ExpiresAt: now.Add(time.Hour), EndsAt: now.Add(12 * time.Hour),
 		IP: netip.MustParseAddr("203.0.113.7"), UserAgent: "Firefox \x1b[2J",
 	}))
+}
+
+// uploaded puts something under a name into the bucket and the rows of the script, as an upload of a
+// user would: "uploaded EMAIL NAME" a whole file; "uploaded EMAIL NAME row" a row without an object;
+// "uploaded EMAIL NAME object" an hour-old object without a row.
+func uploaded(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	db, err := store.Open(ctx, store.Options{Dir: ts.MkAbs("data")})
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	u, err := db.SignIn(ctx, auth.Profile{Issuer: "https://idp.test", Subject: args[0], Email: args[0], Name: "Ann"})
+	ts.Check(err)
+	install, err := db.InstallID(ctx)
+	ts.Check(err)
+	f := storetest.NewFile(u, 12)
+	f.Key, f.Name = fmt.Sprintf("%s/%d/2026/11/%s", install, u.ID, f.ID), args[1]
+	what := strings.Join(args[2:], " ")
+	if what != "object" {
+		ts.Check(errors.Join(db.Begin(ctx, f, upload.Quota{}), db.Settle(ctx, f)))
+	}
+	file := ts.MkAbs("data/files/" + f.Key)
+	if what != "row" {
+		ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+		ts.Check(os.WriteFile(file, []byte("hello, world"), 0o600))
+		old := time.Now().Add(-time.Hour)
+		ts.Check(os.Chtimes(file, old, old))
+	}
+	ts.Setenv("FILE_ID", f.ID)
+	ts.Setenv("FILE_KEY", f.Key)
 }
 
 // admin answers on a port of this machine, $ADMIN_PORT, with a status and a word.
