@@ -70,10 +70,12 @@ func Unavailable(cause error) *Error {
 // of the answer was written can no longer be told to the client: it breaks the connection (Answer).
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// ServeHTTP runs h and answers what it returns.
+// ServeHTTP runs h and answers what it returns. Whoever is still sending a body then gets the time to
+// read the answer (Linger).
 func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h(w, r); err != nil {
 		Answer(w, r, err)
+		Linger(w, r)
 	}
 }
 
