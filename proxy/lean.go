@@ -168,14 +168,19 @@ func (u *Upstream) carry(f *flow) (done bool) {
 		f.fail(err)
 		return true
 	}
-	defer c.hangUp() // unless it goes back to the pool
+	kept := false
+	defer func() {
+		if !kept {
+			c.hangUp()
+		}
+	}()
 	c.deliver(f)
 	if err := c.relay(f); err != nil {
 		_ = f.FlushError()          // what came before the app broke off is not lost with the connection (PX-10)
 		panic(http.ErrAbortHandler) // so that no client takes half an answer for a whole one (golang/go#23643)
 	}
-	if f.release() && c.clean(f.r.Method) {
-		u.lean.pool.put(c)
+	if kept = f.release() && c.clean(f.r.Method); kept {
+		u.lean.pool.put(c) // from here on it is somebody else's
 	}
 	return true
 }

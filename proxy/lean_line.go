@@ -183,12 +183,10 @@ func (c *line) rest() {
 	c.letGo()
 }
 
-// hangUp closes a line, unless it has gone to the pool.
+// hangUp closes a line.
 func (c *line) hangUp() {
-	if c.talk != nil {
-		_ = c.Close()
-		c.letGo()
-	}
+	_ = c.Close()
+	c.letGo()
 }
 
 func (c *line) letGo() {

@@ -40,6 +40,7 @@ type scripted struct {
 	heads []string
 	open  []net.Conn
 	dials int
+	told  int // scripts that were said to their end
 }
 
 func newScripted(tb testing.TB, listener net.Listener, says func(head string) script) *scripted {
@@ -103,7 +104,26 @@ func (a *scripted) serve(conn net.Conn) {
 			}
 		}
 		if s.hangUp {
+			_ = conn.Close()
+		}
+		a.mu.Lock()
+		a.told++
+		a.mu.Unlock()
+	}
+}
+
+// finished waits until the app has said so many scripts to their end.
+func (a *scripted) finished(tb testing.TB, n int) {
+	tb.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		a.mu.Lock()
+		told := a.told
+		a.mu.Unlock()
+		if told >= n {
 			return
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("the app said %d scripts, not %d", told, n)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func TestLeanReuse(t *testing.T) {
 		t.Run("RULE-13/"+name, func(t *testing.T) {
 			c, app := leanTo(t, Target{}, inTurn(one.first, second))
 			c.put(t, one.method, "/1")
-			time.Sleep(20 * time.Millisecond) // what the app sends behind its answer arrives
+			app.finished(t, 1) // what it sends behind its answer is there
 			if got := c.put(t, http.MethodGet, "/2"); got.status != http.StatusOK || got.body != "second" || got.broken {
 				t.Errorf("the next client got %+v", got)
 			}
@@ -237,7 +237,7 @@ func TestLeanTLS(t *testing.T) {
 	poisoner := newScripted(t, listener, inTurn(script{[]string{hello, hello}, false}, says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond")))
 	c = newCarrier(t, Target{URL: "https://" + listener.Addr().String(), Engine: EngineLean, TLS: ClientTLS{CAFile: ca}})
 	c.put(t, http.MethodGet, "/")
-	time.Sleep(20 * time.Millisecond)
+	poisoner.finished(t, 1)
 	if got := c.put(t, http.MethodGet, "/"); got.body != "second" {
 		t.Errorf("RULE-13: the next client got %+v", got)
 	}
