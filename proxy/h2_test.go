@@ -82,7 +82,11 @@ func (w *world) block(method string, fields ...string) []byte {
 	cookie, _ := w.signIn(w.alice)
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	all := append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", "/", "cookie", cookie}, fields...)
+	path := "/"
+	if len(fields) > 1 && fields[0] == ":path" {
+		path, fields = fields[1], fields[2:]
+	}
+	all := append([]string{":method", method, ":scheme", "http", ":authority", "app.test", ":path", path, "cookie", cookie}, fields...)
 	for i := 0; i < len(all); i += 2 {
 		_ = encoder.WriteField(hpack.HeaderField{Name: all[i], Value: all[i+1]})
 	}

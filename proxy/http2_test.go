@@ -131,6 +131,13 @@ func testContradictionsOverHTTP2(t *testing.T) {
 			t.Errorf("got %s", raw)
 		}
 	})
+	t.Run("RULE-12/h2-blank", func(t *testing.T) {
+		for _, path := range []string{"/admin HTTP/1.1", "/a b", "/x?a b"} {
+			if raw := w.h2raw(t, "GET", ":path", path); raw != "400" && raw != "reset" {
+				t.Errorf("%q: got %s", path, raw)
+			}
+		}
+	})
 	t.Run("RULE-12/h2-good", func(t *testing.T) {
 		if raw := w.h2raw(t, "GET"); raw != "200" {
 			t.Errorf("got %s", raw)

@@ -216,6 +216,12 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.Answer(w, r, badRequest("The address of this request leads out of the app.", errors.New("a path leaves the prefix that is cut off")))
 		return
 	}
+	// HTTP/2 has no request line that a blank could end, HTTP/1.1 has: an app may take "/admin HTTP/1.1",
+	// which was judged as a path of its own, for /admin.
+	if strings.Contains(pass.ask.Path, " ") || strings.Contains(pass.ask.Query, " ") {
+		web.Answer(w, r, badRequest("The address of this request is malformed.", errors.New("a blank in the target")))
+		return
+	}
 	f := newFlow(w, r, pass, u.target.Stall)
 	f.rec.Whereto.Upstream = u.name
 	// A client that does not read would hold up the end of its session until the stall time is over.
