@@ -54,6 +54,11 @@ bench-sessions: ## look-ups, sign-ins, lists, slides and sweeps with 1 k, 100 k 
 	@test/ci/install.sh unit
 	. test/ci/env.sh && go run ./test/sessions
 
+.PHONY: bench-revocation
+bench-revocation: ## how long a session that was ended is let in still: three gateways, 1,000 rounds, every fault
+	@test/ci/install.sh unit
+	@. test/ci/env.sh && go test -count=1 -timeout 60m -v -run TestRevocation ./test/revocation -args -rounds=1000 -faults=3 -strict
+
 .PHONY: image-steps
 image-steps: ## run the Dockerfile's own steps with buildah, from base images made here
 	@test/ci/install.sh image

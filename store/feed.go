@@ -10,7 +10,8 @@ import (
 
 const (
 	pollEvery = time.Second
-	pollLimit = 2 * time.Second
+	// pollLimit is as long as a poll may take for the lease to go on without a gap.
+	pollLimit = leaseTime - pollEvery
 	// pollRest is the least time between two polls: whoever may NOTIFY, or revokes by the thousand,
 	// must not make every replica read the table without a pause.
 	pollRest = 10 * time.Millisecond

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// leaseTime is how long the process tier may answer after a poll that came back was sent. So it is the
-// longest that a revocation can stay unheard, whatever fails, while this process still says yes: what
-// was committed before the sending, the poll has read. It is as long as a poll may take together with
-// the pause before it.
-const leaseTime = pollEvery + pollLimit
+// leaseTime is how long the process tier may answer after a poll that came back was sent. What was
+// committed before the sending, the poll has read: so it is the longest that a revocation can stay
+// unheard while this process still says yes, whatever fails. Three seconds are promised; the rest is
+// for answers that are on their way.
+const leaseTime = 2750 * time.Millisecond
 
 // lease is until when the process tier may answer, and in which epoch: an unbroken run of polls that
 // came back, each within the lease of the one before. What was cached in one epoch is never answered

@@ -42,6 +42,8 @@ var testLayers = map[string][]string{
 	"upload":        {"store/storetest"},
 	"auth":          {"store/storetest", "auth/standin"},
 	"store":         {"store/storetest"},
+
+	"test/revocation": {"auth/standin", "store/storetest"},
 }
 
 // homes names, for each package of somebody else that our own code imports, the files it may be
