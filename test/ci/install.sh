@@ -84,6 +84,7 @@ case $job in
     want "${CHROMIUM:-chromium}" chromium fonts-liberation
     want node nodejs
     want npm npm
+    want curl curl
     ;;
 esac
 case $job in bench) want wrk wrk; want redis-server redis-server; PATH=$PATH:/usr/sbin want nginx nginx ;; esac

@@ -44,9 +44,9 @@ export async function visitor(t, browser, options = {}) {
 }
 
 // expected tells the browser's own remark that a page came with 401, 403 or the like: the walk looks
-// at the status itself.
+// at the status itself. That it has no network is something that only a walk can make it believe.
 function expected(message) {
-  return /^Failed to load resource: the server responded with a status of (4\d\d|5\d\d)/.test(message.text());
+  return /^Failed to load resource: (the server responded with a status of [45]\d\d|net::ERR_INTERNET_DISCONNECTED)/.test(message.text());
 }
 
 // manners lists what is wrong with an answer that the gateway made itself.

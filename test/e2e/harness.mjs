@@ -110,15 +110,10 @@ export const navigation = {
   'Sec-Fetch-Dest': 'document',
 };
 
-// app starts an app that knows nothing of signing in: it answers with a page that holds, as JSON,
-// what it was asked and told.
-export async function app(t) {
-  const server = http.createServer((req, res) => {
-    const told = JSON.stringify({ method: req.method, target: req.url, headers: req.headers });
-    const shown = told.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-    res.setHeader('Content-Type', 'text/html; charset=utf-8');
-    res.end(`<!doctype html><html lang="en"><title>App</title><main><h1>App</h1><pre>${shown}</pre></main></html>`);
-  });
+// app starts an app that knows nothing of signing in. It answers with a page that holds, as JSON, what
+// it was asked and told, unless it is given another answer.
+export async function app(t, answer = tell) {
+  const server = http.createServer(answer);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => {
@@ -126,6 +121,13 @@ export async function app(t) {
     server.close();
   });
   return `http://127.0.0.1:${server.address().port}`;
+}
+
+function tell(req, res) {
+  const told = JSON.stringify({ method: req.method, target: req.url, headers: req.headers });
+  const shown = told.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+  res.setHeader('Content-Type', 'text/html; charset=utf-8');
+  res.end(`<!doctype html><html lang="en"><title>App</title><main><h1>App</h1><pre>${shown}</pre></main></html>`);
 }
 
 // postgres starts a server of its own and returns its URL.

@@ -1,57 +1,12 @@
 // The real `serve` against a provider that nobody here wrote, with each kind of store.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { describe, test } from 'node:test';
 import { launch, look, sessionCookie, visitor } from './browser.mjs';
-import { app, ask, command, folder, freePort, gatehouse, navigation, postgres, redis, secret, until } from './harness.mjs';
+import { ask, command, navigation, until } from './harness.mjs';
 import { provide } from './provider.mjs';
+import { pick, serve, site } from './site.mjs';
 
-// site writes a configuration and what it names, and adds the one user.
-async function site(t, store) {
-  const dir = folder(t);
-  const file = (name, text) => {
-    writeFileSync(path.join(dir, name), text, { mode: 0o600 });
-    return path.join(dir, name);
-  };
-  const [port, admin, providerPort] = [await freePort(), await freePort(), await freePort()];
-  const address = `http://localhost:${port}`;
-  const client = { client_id: 'gatehouse', client_secret: secret(), redirect_uris: [`${address}/_gate/callback`] };
-  const upstream = await app(t);
-  const lines = [`dir: ${path.join(dir, 'data')}`];
-  if (store.postgres) lines.push(`database_file: ${file('database', await postgres(t))}`);
-  if (store.redis) lines.push(`redis_file: ${file('redis', await redis(t))}`);
-  const config = file('config.yaml', `
-server: {listen: "127.0.0.1:${port}", public_url: "${address}", drain_delay: 0s, drain_timeout: 5s}
-admin: {listen: "127.0.0.1:${admin}"}
-secret: {keys_file: ${file('keys', `${randomBytes(32).toString('base64')}\n`)}}
-login: {issuer: "http://localhost:${providerPort}", client_id: gatehouse, client_secret_file: ${file('client', client.client_secret)}}
-store:
-  ${lines.join('\n  ')}
-log: {format: json}
-routes:
-  - {host: localhost:${port}, path: /, upstream: "${upstream}"}
-  - {host: localhost:${port}, path: /staff, upstream: "${upstream}", allow: {roles: [staff]}}
-  - {host: localhost:${port}, path: /board, upstream: "${upstream}", allow: {roles: [board]}}
-`);
-  command('migrate', '--config', config);
-  command('user', 'add', 'alice@corp.test', '--role', 'staff', '--config', config);
-  return { address, admin, client, config, providerPort };
-}
-
-// serve starts the gateway and waits until it is ready.
-async function serve(t, { config, admin }) {
-  const run = gatehouse(t, ['serve', '--config', config]);
-  await until('readiness', async () => {
-    assert.ok(!run.ended(), `it ended: ${run.log}`);
-    const ready = await ask(`http://127.0.0.1:${admin}/readyz`).catch(() => ({}));
-    return ready.status === 200;
-  });
-  return run;
-}
-
-const pick = (page, account) => page.getByRole('link', { name: account }).click();
 const seen = async (page) => JSON.parse(await page.locator('pre').innerText());
 
 const stores = {
@@ -62,7 +17,7 @@ const stores = {
 
 for (const [name, store] of Object.entries(stores)) {
   test(`a whole sign-in with oidc-provider, sessions in ${name}`, async (t) => {
-    const place = await site(t, store);
+    const place = await site(t, { store });
     const asked = await provide(t, { port: place.providerPort, client: place.client });
     const run = await serve(t, place);
     const context = await visitor(t, await launch(t));
@@ -132,7 +87,7 @@ for (const [name, store] of Object.entries(stores)) {
 
 describe('a provider that is down', () => {
   test('LG-08 does not keep the gateway from starting, is told, and is found when it is back', async (t) => {
-    const place = await site(t, {});
+    const place = await site(t);
     const run = await serve(t, place);
     const page = await (await visitor(t, await launch(t))).newPage();
     const answer = await page.goto(`${place.address}/staff`);
@@ -152,7 +107,7 @@ describe('a provider that is down', () => {
 });
 
 test('a session that was idle for too long ends by itself', async (t) => {
-  const place = await site(t, {});
+  const place = await site(t);
   writeFileSync(place.config, 'session: {ttl: 2s, max_lifetime: 10s}\n', { flag: 'a' });
   await provide(t, { port: place.providerPort, client: place.client });
   await serve(t, place);
