@@ -140,11 +140,11 @@ func (c *Checks) check(w http.ResponseWriter, r *http.Request, d dialect, rest s
 	if err != nil {
 		return refuse(w, err)
 	}
-	c.proxy.note(r.Context(), decision)
+	c.proxy.note(r.Context(), &decision)
 	if decision.Verdict != Allowed {
 		return c.turnAway(w, r, ask, decision, d)
 	}
-	c.allow(w, r, ask, decision, d)
+	c.allow(w, r, &ask, &decision, &d)
 	return nil
 }
 

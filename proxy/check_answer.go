@@ -16,7 +16,7 @@ const (
 
 // allow says yes: who it is, and which cookies the app may see. Everything that an app may ever get
 // from us is said, empty where there is nothing, so that a front proxy overwrites what a client sent.
-func (c *Checks) allow(w http.ResponseWriter, r *http.Request, ask Ask, decision Decision, d dialect) {
+func (c *Checks) allow(w http.ResponseWriter, r *http.Request, ask *Ask, decision *Decision, d *dialect) {
 	h := w.Header()
 	identity, session := c.proxy.parts.Identity, &decision.Session
 	if session.ID == 0 || decision.Route.Access == Public {
@@ -32,7 +32,9 @@ func (c *Checks) allow(w http.ResponseWriter, r *http.Request, ask Ask, decision
 		h["Cookie"] = []string{others}
 	}
 	h["Cache-Control"] = noStore
-	h["Content-Length"] = zero
+	if r.Method == http.MethodHead {
+		h["Content-Length"] = zero // with any other method net/http says so by itself
+	}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		h["Connection"] = []string{"close"} // or net/http would read a body that nobody wants
 	}

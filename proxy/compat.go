@@ -93,11 +93,14 @@ func (d demands) any() bool { return d.groups != nil || d.emails != nil || d.dom
 
 // judge turns a yes into a no for a user who does not meet the demands.
 func (d demands) judge(decision Decision) Decision {
+	if decision.Verdict != Allowed || !d.any() {
+		return decision
+	}
 	u := decision.Session.User
 	met := (d.groups == nil || Allow{Roles: d.groups}.admits(u)) &&
 		(d.emails == nil || Allow{Emails: d.emails}.admits(u)) &&
 		(d.domains == nil || inDomain(u.Email, d.domains))
-	if decision.Verdict == Allowed && d.any() && !met {
+	if !met {
 		decision.Verdict = Forbidden
 	}
 	return decision

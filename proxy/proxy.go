@@ -101,7 +101,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(w, err)
 	}
-	p.note(r.Context(), d)
+	p.note(r.Context(), &d)
 	if d.Verdict != Allowed {
 		return refuse(w, p.answer(w, r, ask, d))
 	}
@@ -202,7 +202,7 @@ func (p *Proxy) originOf(ask Ask) string {
 	return p.parts.Site.Public.Scheme + "://" + ask.Host
 }
 
-func (p *Proxy) note(ctx context.Context, d Decision) {
+func (p *Proxy) note(ctx context.Context, d *Decision) {
 	rec := web.RecordOf(ctx)
 	rec.Outcome.Verdict = d.Verdict.String()
 	rec.Whereto.Route = d.Route.Name
@@ -240,19 +240,19 @@ type passage struct {
 type passageKey struct{}
 
 // Value keeps the contract of context.Context.
-func (pass *passage) Value(key any) any {
+func (p *passage) Value(key any) any {
 	if _, mine := key.(passageKey); mine {
-		return pass
+		return p
 	}
-	return pass.Context.Value(key)
+	return p.Context.Value(key)
 }
 
 // still judges a running request again, by the table of that moment.
-func (pass *passage) still(s auth.Session) bool {
-	p := pass.proxy
-	d, err := p.decide(context.Background(), p.parts.Latest.Load(), pass.ask, func(context.Context) (auth.Session, error) { return s, nil })
-	return err == nil && d.Verdict == Allowed && s.User.ID == pass.decision.Session.User.ID
+func (p *passage) still(s auth.Session) bool {
+	latest := p.proxy.parts.Latest.Load()
+	d, err := p.proxy.decide(context.Background(), latest, p.ask, func(context.Context) (auth.Session, error) { return s, nil })
+	return err == nil && d.Verdict == Allowed && s.User.ID == p.decision.Session.User.ID
 }
 
 // slide notes that the session is in use.
-func (pass *passage) slide() { pass.proxy.parts.Gate.Used(pass, pass.decision.Session) }
+func (p *passage) slide() { p.proxy.parts.Gate.Used(p, p.decision.Session) }

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -140,7 +141,7 @@ func (s *spool) start() {
 
 // take hands out what waits, for one write.
 func (s *spool) take() (batch []byte) {
-	batch, s.lines, s.spare = s.lines, s.spare[:0], nil
+	batch, s.lines, s.spare = s.lines, slices.Grow(s.spare[:0], spoolBatch), nil
 	s.done, s.began, s.urgent = make(chan struct{}), time.Now(), false
 	return batch
 }

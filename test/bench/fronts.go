@@ -45,11 +45,17 @@ func (s *stage) compareChecks(first int, g gateway, redis string) ([]subject, er
 	if err != nil {
 		return nil, err
 	}
+	heeder, heederPID, err := s.peer("heeder")
+	if err != nil {
+		return nil, err
+	}
 	return []subject{
 		{name: "check: oauth2-proxy /oauth2/auth, Redis", url: peer.address + peer.check, cookie: peer.cookie, pid: peer.pid, against: first},
-		{name: "check: Gatehouse /_gate/check/nginx, Redis", url: gate.address + gate.check, cookie: gate.cookie, headers: gate.headers, pid: gate.pid, against: first},
-		{name: "nginx auth_request, file: oauth2-proxy", url: beforePeer + "/index.html", cookie: peer.cookie, pid: peer.pid, against: first + 2},
-		{name: "nginx auth_request, file: Gatehouse", url: beforeGate + "/index.html", cookie: gate.cookie, pid: gate.pid, against: first + 2},
+		{name: "check: Gatehouse /_gate/check/nginx, all tiers", url: gate.address + gate.check, cookie: gate.cookie, headers: gate.headers, pid: gate.pid, against: first},
+		{name: "check: Gatehouse, beside the bare handler", url: gate.address + gate.check, cookie: gate.cookie, headers: gate.headers, pid: gate.pid, against: 0},
+		{name: "bare net/http with a check's headers", url: heeder, cookie: gate.cookie, headers: gate.headers, pid: heederPID, against: 0},
+		{name: "nginx auth_request, file: oauth2-proxy", url: beforePeer + "/index.html", cookie: peer.cookie, pid: peer.pid, against: first + 4},
+		{name: "nginx auth_request, file: Gatehouse", url: beforeGate + "/index.html", cookie: gate.cookie, pid: gate.pid, against: first + 4},
 	}, nil
 }
 

@@ -15,8 +15,9 @@ import (
 // peers are the servers that this program can be itself, when it is started with their name. Each
 // prints its address and serves until it is ended.
 var peers = map[string]func(args []string) error{
-	"app":   func([]string) error { return listen(http.HandlerFunc(answerOK)) },
-	"floor": func([]string) error { return listen(http.HandlerFunc(readOneCookie)) },
+	"app":    func([]string) error { return listen(http.HandlerFunc(answerOK)) },
+	"floor":  func([]string) error { return listen(http.HandlerFunc(readOneCookie)) },
+	"heeder": func([]string) error { return listen(http.HandlerFunc(readWhatACheckReads)) },
 	"relay": func(args []string) error {
 		target, err := url.Parse(args[0])
 		if err != nil {
@@ -49,6 +50,18 @@ func readOneCookie(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// readWhatACheckReads is the floor with the headers of a check: a request that says more costs net/http
+// more, whoever answers it.
+func readWhatACheckReads(w http.ResponseWriter, r *http.Request) {
+	for _, name := range []string{"X-Original-Url", "X-Original-Method", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
+		if r.Header.Get(name) == "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+	}
+	readOneCookie(w, r)
 }
 
 // relay is httputil.ReverseProxy with the settings that anybody would give it, and no question asked.
