@@ -199,7 +199,9 @@ func TestTheSameCookieTwice(t *testing.T) {
 	})
 }
 
-func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) { engines(t, testCouldNotFindOutIsNeitherYesNorNo) }
+func TestCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
+	engines(t, testCouldNotFindOutIsNeitherYesNorNo)
+}
 
 func testCouldNotFindOutIsNeitherYesNorNo(t *testing.T) {
 	up := newApp(t, nil)

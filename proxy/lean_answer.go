@@ -106,7 +106,7 @@ func (a *answer) frame(minor int) error {
 			if err != nil || a.length >= 0 {
 				return errors.New("the answer has a length that is none, or several")
 			}
-			a.length = int64(n) //nolint:gosec // of 63 bits
+			a.length = int64(n) // of 63 bits
 		case "Transfer-Encoding":
 			a.chunked = strings.EqualFold(one.value, "chunked")
 			encoded++

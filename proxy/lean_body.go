@@ -79,7 +79,7 @@ func copyBody(f *flow, from io.Reader) (n int64, err error) {
 			}
 			n += int64(got)
 		}
-		if err == io.EOF { //nolint:errorlint // readers return it bare
+		if err == io.EOF { // readers return it bare
 			return n, nil
 		}
 		if err != nil {

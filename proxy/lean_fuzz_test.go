@@ -43,9 +43,9 @@ func FuzzLeanResponse(f *testing.F) {
 			answer.pieces = []string{text}
 		}
 		got := c.put(t, http.MethodGet, "/anything")
-		if got.err == nil && !got.broken && got.status < http.StatusBadRequest {
+		if got.fault == "" && !got.broken && got.status < http.StatusBadRequest {
 			want := readOutcome(bufio.NewReader(strings.NewReader(text)), http.MethodGet)
-			if want.err != nil || want.broken || want.status != got.status || want.body != got.body {
+			if want.fault != "" || want.broken || want.status != got.status || want.body != got.body {
 				t.Errorf("of %q was made %+v, net/http reads %+v", text, got, want)
 			}
 		}

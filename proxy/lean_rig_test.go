@@ -200,8 +200,8 @@ type outcome struct {
 	framing string // how the end of the body was told
 	body    string
 	trailer http.Header
-	broken  bool // the body did not come whole
-	err     error
+	broken  bool   // the body did not come whole
+	fault   string // why there was none
 }
 
 // put sends a request with exactly these lines and reads the answer.
@@ -227,7 +227,7 @@ func readOutcome(from *bufio.Reader, method string) (o outcome) {
 	for {
 		res, err := http.ReadResponse(from, &http.Request{Method: method})
 		if err != nil {
-			o.err = err
+			o.fault = err.Error()
 			return o
 		}
 		if res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
