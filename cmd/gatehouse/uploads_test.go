@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,8 +10,6 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -225,7 +222,8 @@ func (r *rig) wantSound(t *testing.T, stale time.Duration) audit {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	sweepAll(t, db, b, stale)
+	s := sweepAll(t, db, b, stale)
+	t.Logf("the janitor gave up %d rows, removed %d objects or the nothing in their place, aborted %d unfinished uploads", s.Claimed, s.Removed, s.Aborted)
 	found, err := newAuditor(db, b, r.install(t, db), stale).audit(t.Context(), func(string, int) {})
 	if err != nil {
 		t.Fatal(err)
@@ -245,25 +243,22 @@ func (r *rig) install(t *testing.T, db *store.SQL) string {
 	return id
 }
 
-// sweepAll has a janitor who waits for nothing clear away everything: the first sweep removes, the
-// second removes again and drops the rows.
-func sweepAll(t *testing.T, db *store.SQL, b bucket, stale time.Duration) {
+// sweepAll has a janitor who waits for nothing but stale clear away everything: the first sweep removes,
+// a later one removes again and drops the rows.
+func sweepAll(t *testing.T, db *store.SQL, b bucket, stale time.Duration) (all upload.Swept) {
 	t.Helper()
 	install, err := db.InstallID(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	j := upload.NewJanitor(upload.JanitorParts{Attic: b, Rows: db, Prefix: install + "/", Stale: max(stale, time.Nanosecond)})
-	for range 3 {
-		if _, err := j.Sweep(t.Context()); err != nil {
+	for range 4 {
+		time.Sleep(stale)
+		s, err := j.Sweep(t.Context())
+		if err != nil {
 			t.Fatalf("sweep: %v", err)
 		}
-		time.Sleep(stale)
+		all.Claimed, all.Removed, all.Aborted = all.Claimed+s.Claimed, all.Removed+s.Removed, all.Aborted+s.Aborted
 	}
+	return all
 }
-
-var (
-	_ = context.Background
-	_ = url.Values{}
-	_ = filepath.Join
-)
