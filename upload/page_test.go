@@ -75,6 +75,10 @@ func TestPageOfEverybodysFiles(t *testing.T) {
 	if strings.Contains(page, "/0199/delete") || !strings.Contains(page, `href="/upload/?before=0198&amp;all=1"`) || !strings.Contains(page, "<h1>All files</h1>") {
 		t.Errorf("the page with everybody's files:\n%s", page)
 	}
+	page = drawn(http.MethodGet, filesPage{Base: "/upload", All: true}).Body.String()
+	if !strings.Contains(page, `<a href="/upload/?all=1">Newest files</a>`) {
+		t.Errorf("a later page with everybody's files:\n%s", page)
+	}
 }
 
 func TestPageAssets(t *testing.T) {

@@ -34,6 +34,9 @@ for (const javaScriptEnabled of [true, false]) {
     await page.getByRole('button', { name: 'alice@example.com' }).click();
     await heading(page).waitFor();
     if (javaScriptEnabled) await look(page, 'upload-empty');
+    await page.setViewportSize({ width: 360, height: 740 });
+    const { x, width } = await page.locator('main').boundingBox();
+    assert.ok(x + width <= 360, `the page is ${x + width} px wide on a phone`);
 
     // UP-03: names that are markup, or of another script, are text wherever they are shown.
     const dir = folder(t);
