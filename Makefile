@@ -59,6 +59,11 @@ bench-revocation: ## how long a session that was ended is let in still: three ga
 	@test/ci/install.sh unit
 	@. test/ci/env.sh && go test -count=1 -timeout 60m -v -run TestRevocation ./test/revocation -args -rounds=1000 -faults=3 -strict
 
+.PHONY: bench-upload
+bench-upload: ## uploads through Gatehouse beside tusd, the SDK's uploader and a bare relay (ARGS="-scale 0.1" for a quick look)
+	@test/ci/install.sh bench-upload
+	. test/ci/env.sh && go run ./test/upload $(ARGS)
+
 .PHONY: image-steps
 image-steps: ## run the Dockerfile's own steps with buildah, from base images made here
 	@test/ci/install.sh image

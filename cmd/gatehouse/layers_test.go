@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	"store":           {"auth", "upload", "store/migrations"},
 	"store/storetest": {"auth", "upload"}, // never store, or the fakes would share its mistakes
 	"test/bench":      {"auth", "auth/standin", "store"},
+	"test/upload":     {"auth", "store", "store/storetest"}, // the null S3
 	"test/sessions":   {"auth", "store"},
 }
 
