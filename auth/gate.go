@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// touchLimit bounds the writes that slide sessions: those under way at once, and how long each may take.
 const (
-	touchAtOnce = 16
+	// touchAtOnce bounds the slides under way. They wait a moment for one another and become one
+	// statement, so that with few at once a million sessions in use would slide too rarely.
+	touchAtOnce = 1024
+	// touchLimit is how long each may take.
 	touchLimit  = 2 * time.Second
 	// foreignAtOnce bounds the look-ups for tokens under keys that we do not have. They cannot be
 	// told from forged ones, so an attacker can ask for any number of them.
