@@ -34,7 +34,7 @@ func warm(tb testing.TB, n int) (*Cached, []auth.Key) {
 	}
 	keys := make([]auth.Key, n)
 	for i := range keys {
-		keys[i] = keyIn(byte(i), i) //nolint:gosec // as many in each shard
+		keys[i] = keyIn(byte(i), i)
 		one := testSession(keys[i])
 		f.tier.put(one, f.lease.term.Load().epoch, always)
 	}

@@ -113,7 +113,7 @@ func (m *machine) waiting() (held []*load) {
 }
 
 func (m *machine) create(t *rapid.T) {
-	s := testSession(keyIn(byte(len(m.rows)), len(m.rows))) //nolint:gosec // a few
+	s := testSession(keyIn(byte(len(m.rows)), len(m.rows)))
 	s.ID = int64(len(m.rows) + 1)
 	s.ExpiresAt = s.CreatedAt.Add(time.Duration(rapid.SampledFrom([]int{20, 3, 1}).Draw(t, "life")) * time.Second)
 	s.EndsAt = s.CreatedAt.Add(40 * time.Second)

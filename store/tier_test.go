@@ -16,7 +16,7 @@ func always() bool { return true }
 // keyIn makes the n-th key of a shard.
 func keyIn(shard byte, n int) (k auth.Key) {
 	k[0] = shard
-	binary.BigEndian.PutUint64(k[8:], uint64(n)) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(k[8:], uint64(n))
 	return k
 }
 
@@ -117,7 +117,7 @@ func TestTierMemory(t *testing.T) {
 	var x tier
 	before := heap()
 	for i := range n {
-		k := keyIn(byte(i), i) //nolint:gosec // as many in each shard
+		k := keyIn(byte(i), i)
 		s := testSession(k)
 		s.User.Email, s.User.Name = fmt.Sprintf("somebody.%d@example.com", i), fmt.Sprintf("Some Body %d", i)
 		s.User.Picture = "https://lh3.example.com/a/" + strings.Repeat("p", 60)

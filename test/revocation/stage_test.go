@@ -95,7 +95,7 @@ func newStage(t *testing.T) *stage {
 
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil { //nolint:gosec // our own arguments
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", filepath.Base(name), err, out)
 	}
 }
@@ -143,7 +143,7 @@ func (g *gate) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(g.binary, "serve", "--config", g.config) //nolint:gosec,noctx // our own build; it lives as long as the test
+	cmd := exec.Command(g.binary, "serve", "--config", g.config) //nolint:noctx // our own build; it lives as long as the test
 	cmd.Stderr = logs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func get(ctx context.Context, client *http.Client, address, host, cookie string)
 // psql is a prompt at which somebody sits: it returns once the server has said that it is done.
 func (s *stage) psql(t *testing.T) func(statement string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "psql", "-qAtX", s.postgres.URL) //nolint:gosec // our own server
+	cmd := exec.CommandContext(t.Context(), "psql", "-qAtX", s.postgres.URL)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
