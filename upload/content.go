@@ -19,15 +19,14 @@ var (
 // reservation in front of them, and at the end asks whether the file may exist at all: until then a
 // bucket shows nothing. After an error nothing of it does.
 type content struct {
-	src      io.Reader
-	head     []byte // what was read of it already
-	most     int64  // bytes
-	length   int64  // as declared; negative: unknown
-	reserved int64  // bytes
-	sum      hash.Hash
-	want     string // the digest that the client told, in hex; empty: none
-	reserve  func(size int64) (reserved int64, err error)
-	may      func() error // asked at the end: is whoever sends it still signed in
+	src     io.Reader
+	head    []byte // what was read of it already
+	most    int64  // bytes
+	length  int64  // as declared; negative: unknown
+	sum     hash.Hash
+	want    string                 // the digest that the client told, in hex; empty: none
+	reserve func(size int64) error // called as the size grows
+	may     func() error           // asked at the end: is whoever sends it still signed in
 
 	size int64
 	err  error // sticky
@@ -53,11 +52,9 @@ func (c *content) Read(p []byte) (int, error) {
 	case c.err != nil && !errors.Is(c.err, io.EOF):
 	case c.size > c.most:
 		c.err = errFileTooLarge
-	case c.size > c.reserved:
-		if reserved, err := c.reserve(c.size); err != nil {
+	default:
+		if err := c.reserve(c.size); err != nil {
 			c.err = err
-		} else {
-			c.reserved = reserved
 		}
 	}
 	if errors.Is(c.err, io.EOF) {

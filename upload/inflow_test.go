@@ -130,9 +130,9 @@ func TestSlowClients(t *testing.T) {
 		w.nothing()
 	})
 	t.Run("a bucket that is slow is not the client's fault", func(t *testing.T) {
-		w := newWorld(t, func(w *world) { w.limits.Stall, w.limits.MinRate = 100*time.Millisecond, 10*mib })
-		w.bucket.OnPart(func(int) { time.Sleep(300 * time.Millisecond) })
-		if res := w.do("PUT", "/upload/a", strings.NewReader(random(5*mib))); res.status != 201 {
+		w := newWorld(t, func(w *world) { w.limits.Stall, w.limits.MinRate = time.Second, 1 })
+		w.bucket.OnPart(func(int) { time.Sleep(1500 * time.Millisecond) })
+		if res := w.do("PUT", "/upload/a", strings.NewReader(random(3*mib))); res.status != 201 {
 			t.Errorf("the answer is %d %s, want 201", res.status, res.body)
 		}
 	})

@@ -79,12 +79,18 @@ func (t *transfer) file(in incoming, head []byte) File {
 
 // content is the bytes of a file, with all that is asked of them.
 func (t *transfer) content(src io.Reader, in incoming, f File) *content {
-	c := &content{src: src, most: t.bound, length: in.length, reserved: f.Size, want: in.digest, may: t.may}
+	c := &content{src: src, most: t.bound, length: in.length, want: in.digest, may: t.may}
 	if t.u.limits.Digest == SHA256 || in.digest != "" {
 		c.sum = sha256.New()
 	}
 	// What could not be known before is reserved part by part (RULE-24).
-	c.reserve = func(size int64) (int64, error) { return t.reserve(f, size, min(c.most, (size/t.part+1)*t.part)) }
+	reserved := f.Size
+	c.reserve = func(size int64) (err error) {
+		if size > reserved {
+			reserved, err = t.reserve(f, size, min(c.most, (size/t.part+1)*t.part))
+		}
+		return err
+	}
 	return c
 }
 

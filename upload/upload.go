@@ -4,7 +4,7 @@
 // here was let in by the same gate. The request's page must be our own or a listed one, its declared
 // sizes within the limits and the quota, and there must be room in Memory for one part of it: all of
 // that is judged before a byte of the body is read (receive.go). The body comes through an inflow
-// (inflow.go), which watches that it comes at all, and fast enough. Each file of a form (form.go), or
+// (inflow.go), which watches that it comes at all, and fast enough (pace.go). Each file of a form (form.go), or
 // the body itself, then goes the same way (intake.go): a key without a byte of user text, a row in
 // Files, and the bytes from the socket into pages, through the digest, and on into the Bucket. Whatever
 // must hold before a file may exist (its length, its digest, that the session is still alive) is asked
