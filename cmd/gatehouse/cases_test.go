@@ -16,6 +16,7 @@ import (
 //	RD return-to targets   FA forward auth          ID identity headers   SK skipping sign-in, paths
 //	CK cookies             LG signing in            US who is the user    ST stores
 //	LO signing out         PX proxying              SD stopping           CF configuration
+//	UP uploads
 const cases = `
 RD-01 RD-02 RD-04
 FA-01 FA-02 FA-04 FA-05 FA-06
@@ -29,20 +30,21 @@ LO-01 LO-02
 PX-01 PX-02 PX-03 PX-04 PX-06 PX-07 PX-08 PX-09 PX-10 PX-12 PX-13 PX-14
 SD-01
 CF-01 CF-03 CF-04
+UP-01 UP-02 UP-03 UP-04 UP-05 UP-06 UP-07 UP-09 UP-11 UP-12
 `
 
-// rules are the lessons of an attack on the design. The numbers between are of parts that are not
-// built yet: an engine of our own for HTTP/1.1 (13), uploads (22 to 26).
+// rules are the lessons of an attack on the design.
 const rules = `
 RULE-01 RULE-02 RULE-03 RULE-04 RULE-05 RULE-06
 RULE-07 RULE-08 RULE-09 RULE-10 RULE-11 RULE-12
-RULE-14 RULE-15 RULE-16 RULE-17 RULE-18
+RULE-13 RULE-14 RULE-15 RULE-16 RULE-17 RULE-18
 RULE-19 RULE-20 RULE-21
+RULE-22 RULE-23 RULE-24 RULE-25 RULE-26
 RULE-27 RULE-28 RULE-29 RULE-30
 `
 
 // id matches a case or a rule that a test is named after.
-var id = regexp.MustCompile(`\b(RD|FA|ID|SK|CK|LG|US|ST|LO|PX|SD|CF|RULE)-[0-9]{2}`)
+var id = regexp.MustCompile(`\b(RD|FA|ID|SK|CK|LG|US|ST|LO|PX|SD|CF|UP|RULE)-[0-9]{2}`)
 
 // TestEveryCaseHasATest: a case that no test is named after is not known to hold.
 func TestEveryCaseHasATest(t *testing.T) {

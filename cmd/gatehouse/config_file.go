@@ -218,3 +218,9 @@ func (r *RouteConfig) UnmarshalYAML(node *yaml.Node) error {
 	*r = RouteConfig(route)
 	return nil
 }
+
+// UnmarshalYAML reads a size in a file, of which walk has seen that it is one.
+func (s *Size) UnmarshalYAML(node *yaml.Node) (err error) {
+	*s, err = ParseSize(node.Value)
+	return err
+}

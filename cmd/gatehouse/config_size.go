@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Size is a number of bytes, written 500KiB, 8MiB, 5GiB or 1TiB; zero is 0.
@@ -55,12 +53,6 @@ func (s Size) String() string {
 		}
 	}
 	return strconv.FormatInt(int64(s), 10)
-}
-
-// UnmarshalYAML reads a size in a file, of which walk has seen that it is one.
-func (s *Size) UnmarshalYAML(node *yaml.Node) (err error) {
-	*s, err = ParseSize(node.Value)
-	return err
 }
 
 // textSize has viper read sizes in texts.

@@ -62,7 +62,7 @@ var homes = map[string][]string{
 	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go", "store/address.go"},
 	"github.com/aws/aws-sdk-go-v2":         s3Files,
 	"github.com/aws/smithy-go":             s3Files,
-	"github.com/prometheus":                {"web/metrics.go", "web/metrics_upload.go"},
+	"github.com/prometheus":                {"web/metrics.go", "web/metrics_upload.go", "web/metrics_janitor.go"},
 	"golang.org/x/crypto/chacha20poly1305": {"auth/keys.go"},
 	"github.com/go-jose/go-jose":           {"auth/standin/"},
 	"go.yaml.in/yaml/v3":                   {"cmd/gatehouse/config_file.go"},
