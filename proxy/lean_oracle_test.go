@@ -136,6 +136,9 @@ func (p *pair) compare(tb testing.TB, s script, method, target string, lines ...
 		return "nothing reached the app"
 	}
 	answer := strings.Join(s.pieces, "")
+	for strings.HasPrefix(answer, "HTTP/1.1 10") {
+		_, answer, _ = strings.Cut(answer, "\r\n\r\n") // an informational one is not what is refused
+	}
 	for _, one := range refused {
 		if one.is(answer) {
 			if seen[1].status != http.StatusBadGateway {
@@ -193,7 +196,6 @@ func TestLeanSendsWhatTheStdlibSends(t *testing.T) {
 		"range":              {"GET", "/", []string{"Range: bytes=0-3", "If-None-Match: \"x\""}},
 		"by-the-stdlib":      {"GET", "/", []string{"Upgrade: h2c", "Connection: upgrade"}},
 		"expect":             {"GET", "/", []string{"Expect: 100-continue"}},
-		"body-of-a-get":      {"GET", "/", []string{"Transfer-Encoding: chunked", "", "0"}},
 		"post":               {"POST", "/", []string{"Content-Length: 0"}},
 		"options":            {"OPTIONS", "/", nil},
 	} {

@@ -33,6 +33,7 @@ func says(answer string) script { return script{pieces: []string{answer}} }
 // scripted is an app that answers by a script and remembers what it was sent.
 type scripted struct {
 	listener net.Listener
+	gate     func(head string) // called before each answer; nil: not called
 	lines    sync.WaitGroup
 
 	mu    sync.Mutex
@@ -90,6 +91,9 @@ func (a *scripted) serve(conn net.Conn) {
 				return
 			}
 			head += text
+		}
+		if a.gate != nil {
+			a.gate(head)
 		}
 		a.mu.Lock()
 		a.heads = append(a.heads, head)

@@ -112,6 +112,43 @@ func TestLeanSecondTry(t *testing.T) {
 	})
 }
 
+// The second try is on a new connection, not on the next idle one: those may all be as dead as the first.
+func TestLeanSecondTryIsTheLast(t *testing.T) {
+	both := make(chan struct{}, 2)
+	release := make(chan struct{})
+	again := inTurn(script{hangUp: true}, script{hangUp: true}, says(hello))
+	app := newScripted(t, listenLocal(t), func(head string) script {
+		if strings.HasPrefix(head, "GET /again") {
+			return again(head)
+		}
+		return says(hello)
+	})
+	app.gate = func(head string) {
+		if strings.HasPrefix(head, "GET /idle") {
+			both <- struct{}{}
+			<-release
+		}
+	}
+	c := newCarrier(t, Target{URL: "http://" + app.listener.Addr().String(), Engine: EngineLean})
+	var clients sync.WaitGroup
+	for range 2 {
+		clients.Go(func() { c.put(t, http.MethodGet, "/idle") })
+	}
+	<-both
+	<-both
+	close(release)
+	clients.Wait()
+	for c.up.lean.pool.size() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	if got := c.put(t, http.MethodGet, "/again"); got.status != http.StatusBadGateway {
+		t.Errorf("RULE-13: got %d", got.status)
+	}
+	if sent, _ := app.said(); len(sent) != 4 {
+		t.Errorf("RULE-13: the app got %d requests, want 2 and 2", len(sent))
+	}
+}
+
 // What is not a plain GET or HEAD goes the other way, which keeps connections of its own.
 func TestLeanTakes(t *testing.T) {
 	for name, one := range map[string]struct {
