@@ -93,6 +93,17 @@ func TestSlowClients(t *testing.T) {
 		}
 		w.nothing()
 	})
+	t.Run("nothing comes over TLS", func(t *testing.T) {
+		w := newWorld(t, func(w *world) { w.tls, w.limits.Stall = true, 100*time.Millisecond })
+		c := w.wire()
+		c.put(5 * mib)
+		_ = c.say("%s", random(3*mib))
+		c.want(408)
+		if _, err := io.ReadAll(c.r); err != nil {
+			t.Errorf("after the answer the connection ends with %v, want an orderly end", err)
+		}
+		w.nothing()
+	})
 	t.Run("nothing comes of a chunked body", func(t *testing.T) {
 		w := newWorld(t, func(w *world) { w.limits.Stall = 100 * time.Millisecond })
 		c := w.wire()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,7 @@ type world struct {
 	limits   upload.Limits
 	origins  []string
 	presign  upload.Presign
+	tls      bool
 	uploader *upload.Uploader
 	server   *httptest.Server
 	base     context.Context //nolint:containedctx // of all requests, as a server has one
@@ -97,7 +99,11 @@ func newWorld(t *testing.T, edits ...func(*world)) *world {
 	w.server.Config.Protocols = new(http.Protocols)
 	w.server.Config.Protocols.SetHTTP1(true)
 	w.server.Config.Protocols.SetUnencryptedHTTP2(true)
-	w.server.Start()
+	if w.tls {
+		w.server.StartTLS()
+	} else {
+		w.server.Start()
+	}
 	t.Cleanup(w.close)
 	return w
 }
@@ -377,6 +383,9 @@ func (w *world) wire() *wire {
 	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.tls {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test's own server
 	}
 	w.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
