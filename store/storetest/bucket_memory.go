@@ -99,6 +99,7 @@ func (b *MemoryBucket) Put(ctx context.Context, key string, body upload.Body, me
 		kept = append(kept, read...)
 		if int64(len(kept)) > body.Bound {
 			b.t.Errorf("Put: %d bytes came of at most %d", len(kept), body.Bound)
+			return upload.Object{}, errors.New("put: the body is longer than its bound")
 		}
 		if !more {
 			break
@@ -156,9 +157,9 @@ func (b *MemoryBucket) part(ctx context.Context, body upload.Body, number int) (
 			return nil, false, err
 		}
 		pages = append(pages, page)
-		n, err := io.ReadFull(body, page[:])
+		n, err := fill(page[:], body)
 		read = append(read, page[:n]...)
-		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull's own: a client that breaks off has it wrapped
+		if errors.Is(err, io.EOF) {
 			return read, false, b.count()
 		}
 		if err != nil {
@@ -166,6 +167,22 @@ func (b *MemoryBucket) part(ctx context.Context, body upload.Body, number int) (
 		}
 	}
 	return read, true, b.count()
+}
+
+// fill is io.ReadFull for a reader that may never give anything, and whose errors are all its own.
+func fill(p []byte, r io.Reader) (n int, err error) {
+	for empty := 0; n < len(p) && err == nil; {
+		var got int
+		got, err = r.Read(p[n:])
+		n += got
+		if empty++; got > 0 {
+			empty = 0
+		}
+		if empty > 100 {
+			return n, io.ErrNoProgress
+		}
+	}
+	return n, err
 }
 
 // take takes a page, which has to be there at once: the lease has room for a part.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/upload"
@@ -59,7 +60,7 @@ func (m *MemoryFiles) Begin(ctx context.Context, f upload.File, q upload.Quota) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if f.State != upload.Pending || f.Size < 0 || f.Created.Location().String() != "UTC" || !strings.HasSuffix(f.Key, f.ID) {
+	if f.State != upload.Pending || f.Size < 0 || f.Created.Location() != time.UTC || f.ID == "" || !strings.HasSuffix(f.Key, f.ID) {
 		m.t.Errorf("Begin: no file that begins: %+v", f)
 	}
 	if !m.known(f.Owner) {
