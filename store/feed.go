@@ -43,6 +43,8 @@ type Feed struct {
 	lease  lease
 	tier   tier // what this process keeps: forgotten before anybody is told
 
+	burying sync.WaitGroup
+
 	mu    sync.RWMutex
 	past  past
 	read  time.Time // when the last good poll was sent; zero: none yet
@@ -82,7 +84,7 @@ func NewFeed(config FeedConfig) *Feed {
 	}
 	w := window(config.TTL)
 	return &Feed{
-		config: config, window: w, ledger: &ledger{sql: config.SQL, window: w},
+		config: config, window: w, ledger: &ledger{sql: config.SQL, window: w, limit: pollLimit},
 		past: past{heard: map[auth.Key]heard{}, rows: map[int64]time.Time{}},
 	}
 }
@@ -96,6 +98,7 @@ func (f *Feed) Run(ctx context.Context) {
 		listener.Go(func() { listen(ctx, f.config.SQL.listen, bell) })
 	}
 	defer listener.Wait()
+	defer f.burying.Wait()
 	f.follow(ctx, bell)
 }
 
@@ -181,9 +184,7 @@ func (p *past) mark(k auth.Key, now time.Time) {
 
 func (f *Feed) poll(ctx context.Context) {
 	sent := time.Now()
-	limited, cancel := context.WithTimeout(ctx, pollLimit)
-	defer cancel()
-	found, err := f.ledger.read(limited)
+	found, err := f.ledger.read(ctx)
 	f.config.SQL.observe.note("feed", "poll", sent, outcome(err))
 	if err != nil {
 		f.miss()
@@ -219,8 +220,18 @@ func (f *Feed) learn(ctx context.Context, found tidings, sent time.Time) {
 		f.config.On(k)
 	}
 	if f.config.Redis != nil && len(keys) > 0 {
-		_ = f.config.Redis.Bury(ctx, keys...) // counted; this process asks its own memory first
+		f.bury(ctx, keys)
 	}
+}
+
+// bury puts tombstones into Redis. Whether they arrive is counted, and nothing here depends on it, for
+// this process asks its own memory first: so many of them do not hold up the next poll.
+func (f *Feed) bury(ctx context.Context, keys []auth.Key) {
+	if len(keys) <= buryAtOnce {
+		_ = f.config.Redis.Bury(ctx, keys...)
+		return
+	}
+	f.burying.Go(func() { _ = f.config.Redis.Bury(ctx, keys...) })
 }
 
 // take notes what a poll found. New keys are returned in order. The place is lost if the table was

@@ -201,6 +201,38 @@ func TestRewound(t *testing.T) {
 	})
 }
 
+// RULE-03: whoever deletes a great many sessions in one transaction makes a reading that takes longer
+// than any poll may. It is read to its end as long as rows are coming, or nothing would be heard for an
+// hour.
+func TestGreatMany(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const many = 200_000
+	if _, err := s.db.ExecContext(t.Context(), `INSERT INTO revocations (token_hash, at)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+SELECT CAST(printf('%032d', i) AS blob), CAST(strftime('%s', 'now') AS integer) * 1000000 FROM n`, many); err != nil {
+		t.Fatal(err)
+	}
+	read := func(limit time.Duration) time.Duration {
+		l := &ledger{sql: s, window: time.Hour, limit: limit}
+		defer l.close()
+		begun := time.Now()
+		found, err := l.read(t.Context())
+		if err != nil || len(found.rows) != many {
+			t.Fatalf("RULE-03: %d rows, %v, with a limit of %v", len(found.rows), err, limit)
+		}
+		return time.Since(begun)
+	}
+	read(read(time.Minute) / 2)
+}
+
 // liveSession makes a user and a session of his.
 func liveSession(t *testing.T, s *SQL) auth.Session {
 	t.Helper()

@@ -22,11 +22,13 @@ const sweepSlack = 5 * time.Minute
 type ledger struct {
 	sql    *SQL
 	window time.Duration
+	limit  time.Duration // of a reading, while no row comes
 
 	conn    *bun.Conn
 	place   place
 	placed  bool
-	version int64 // SQLite's data_version on that connection
+	version int64  // SQLite's data_version on that connection
+	moving  func() // says that rows are coming
 }
 
 // place is where a reading ended: the next one begins there, if the same server answers.
@@ -72,9 +74,16 @@ var (
 	errElsewhere = errors.New("the database that answers is of another installation")
 )
 
-// read reads once. A connection that has rested may have died with its server, which is found out only
-// by using it: then another is tried at once.
+// read reads once. It has its time limit anew with each thousand rows that come: whoever deletes a million
+// sessions in one transaction makes a reading that takes longer, and if it were given up, so would be
+// every later one for an hour. A connection that has rested may have died with its server, which is
+// found out only by using it: then another is tried at once.
 func (l *ledger) read(ctx context.Context) (tidings, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.AfterFunc(l.limit, func() { cancel(context.DeadlineExceeded) })
+	defer limit.Stop()
+	l.moving = func() { limit.Reset(l.limit) }
 	rested := l.conn != nil
 	found, err := l.attempt(ctx)
 	if err != nil && rested {
@@ -136,6 +145,9 @@ func (l *ledger) scan(ctx context.Context) (found []revocation, now place, err e
 		}
 		if id.Valid && len(hash) == len(auth.Key{}) {
 			found = append(found, revocation{id: id.Int64, key: auth.Key(hash)})
+		}
+		if len(found)%1000 == 999 {
+			l.moving()
 		}
 	}
 	switch {
