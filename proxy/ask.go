@@ -57,9 +57,11 @@ func (a *Ask) target(target string) error {
 		return errors.New("the target is no path")
 	}
 	// A fragment never belongs on the wire. Some servers cut it off, others take it for a part of
-	// the path (oauth2-proxy GHSA-pxq7-h93f-9jrg).
-	if strings.Contains(target, "#") || hasControl(target) {
-		return errors.New("the target holds a raw # or a control byte")
+	// the path (oauth2-proxy GHSA-pxq7-h93f-9jrg). Nor does a blank: over HTTP/2 one can be sent, and
+	// over HTTP/1 it ends the target, so that "/admin HTTP/1.1" would be judged as one path and served as
+	// another (RULE-12).
+	if strings.ContainsAny(target, "# ") || hasControl(target) {
+		return errors.New("the target holds a raw #, a blank or a control byte")
 	}
 	a.Path = target
 	if at := strings.IndexByte(target, '?'); at >= 0 {

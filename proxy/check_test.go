@@ -310,6 +310,7 @@ func TestNginxGetsWhatItUnderstands(t *testing.T) {
 		"host":        {subject{host: "no.test"}, xhr, 403, "not_found", ""},
 		"method":      {subject{method: "POST", target: "/public/x"}, xhr, 403, "method_not_allowed", ""},
 		"control":     {get("/a%00"), xhr, 403, "bad_request", ""},
+		"blank":       {get("/public/x HTTP/1.1"), xhr, 403, "bad_request", ""},
 		"long":        {get("/" + strings.Repeat("a", 9<<10)), xhr, 403, "target_too_long", ""},
 		"headers":     {get("/"), "X-Big: " + strings.Repeat("a", 40<<10), 403, "headers_too_large", ""},
 	} {
