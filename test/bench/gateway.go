@@ -78,7 +78,7 @@ secret: {keys_file: "%[2]s/keys"}
 login: {issuer: "http://127.0.0.1:9", client_id: bench, client_secret: bench-bench-bench}
 store: {dir: "%[2]s/data", redis: "%[3]s"}
 log: {format: json}
-forward_auth: [nginx]
+forward_auth: [nginx, envoy]
 proxy: {engine: %[5]s}
 routes: [{host: "localhost:%[1]s", path: /, upstream: "%[4]s"}]
 `
