@@ -172,11 +172,12 @@ func failing(size int64) io.Reader {
 func bucketBodyFails(t *testing.T, g BucketGround) {
 	for _, at := range []int64{0, 1, g.Part - 1, g.Part, g.Part + 1, 2 * g.Part, 3*g.Part - 1} {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
-			if _, err := g.put(t, t.Context(), "i/fails", failing(at), 10*g.Part); !errors.Is(err, errBody) {
+			key := fmt.Sprint("i/fails-", at)
+			if _, err := g.put(t, t.Context(), key, failing(at), 10*g.Part); !errors.Is(err, errBody) {
 				t.Errorf("Put = %v, want the body's error", err)
 			}
 			g.clean(t, "a body that failed")
-			if _, err := g.Bucket.Stat(t.Context(), "i/fails"); !errors.Is(err, upload.ErrNoObject) {
+			if _, err := g.Bucket.Stat(t.Context(), key); !errors.Is(err, upload.ErrNoObject) {
 				t.Errorf("Stat = %v, want ErrNoObject", err)
 			}
 		})
@@ -228,7 +229,7 @@ func bucketCancel(t *testing.T, g BucketGround) {
 
 func bucketTooLong(t *testing.T, g BucketGround) {
 	for _, bound := range []int64{0, 10, g.Part, 2 * g.Part} {
-		if o, err := g.put(t, t.Context(), "i/long", content(bound+1), bound); err == nil {
+		if o, err := g.put(t, t.Context(), fmt.Sprint("i/long-", bound), content(bound+1), bound); err == nil {
 			t.Errorf("Put of a byte more than %d = %+v", bound, o)
 		}
 		g.clean(t, "a body that was too long")

@@ -131,6 +131,7 @@ func operation(r *http.Request) string {
 	case q.Has("uploadId"):
 		return map[string]string{
 			http.MethodPut: "UploadPart", http.MethodPost: "CompleteMultipartUpload", http.MethodDelete: "AbortMultipartUpload",
+			http.MethodGet: "ListParts",
 		}[r.Method]
 	case key == "":
 		return "ListObjectsV2"

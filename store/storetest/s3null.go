@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// NullS3 answers as S3 would to what an upload asks, and keeps nothing but sizes and metadata: what is
-// measured against it is the cost of the client alone.
+// NullS3 answers as S3 would to what an upload asks, and keeps nothing but sizes, metadata and what is
+// so small that it may be a note of the client's: what is measured against it is the cost of the client
+// alone.
 type NullS3 struct {
 	mu   sync.Mutex
 	next int
@@ -18,17 +19,31 @@ type NullS3 struct {
 }
 
 type nothing struct {
-	size int64
-	meta http.Header
+	size  int64
+	meta  http.Header
+	note  []byte // the content, if it is small
+	parts []listed
 }
+
+// listed is a part as ListParts tells of it.
+type listed struct {
+	PartNumber int
+	Size       int64
+	ETag       string
+}
+
+const (
+	etag     = `"00000000000000000000000000000000"`
+	noteSize = 4 << 10
+)
 
 // ServeHTTP takes one request.
 func (n *NullS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	size, err := n.drain(r)
+	size, note, err := drain(r)
 	if err != nil {
 		return
 	}
-	w.Header().Set("ETag", `"00000000000000000000000000000000"`)
+	w.Header().Set("ETag", etag)
 	for _, sum := range []string{"X-Amz-Checksum-Crc32c", "X-Amz-Checksum-Sha256"} {
 		if v := r.Header.Get(sum); v != "" {
 			w.Header().Set(sum, v)
@@ -38,25 +53,33 @@ func (n *NullS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer n.mu.Unlock()
 	switch id := r.URL.Query().Get("uploadId"); operation(r) {
 	case "PutObject":
-		n.keep(r.URL.Path, &nothing{size, r.Header})
+		n.keep(r.URL.Path, &nothing{size: size, meta: r.Header, note: note})
 	case "CreateMultipartUpload":
 		n.next++
 		id = strconv.Itoa(n.next)
-		n.keep(id, &nothing{0, r.Header})
+		n.keep(id, &nothing{meta: r.Header})
 		answer(w, struct {
 			XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
 			UploadID string   `xml:"UploadId"`
 		}{UploadID: id})
 	case "UploadPart":
-		n.have[id].size += size
+		number, _ := strconv.Atoi(r.URL.Query().Get("partNumber"))
+		up := n.have[id]
+		up.size += size
+		up.parts = append(up.parts, listed{number, size, etag})
+	case "ListParts":
+		answer(w, struct {
+			XMLName xml.Name `xml:"ListPartsResult"`
+			Part    []listed
+		}{Part: n.have[id].parts})
 	case "CompleteMultipartUpload":
 		n.keep(r.URL.Path, n.have[id])
 		delete(n.have, id)
 		answer(w, struct {
 			XMLName xml.Name `xml:"CompleteMultipartUploadResult"`
 		}{})
-	case "HeadObject":
-		n.describe(w, r.URL.Path)
+	case "HeadObject", "GetObject":
+		n.describe(w, r)
 	case "ListMultipartUploads":
 		answer(w, struct {
 			XMLName xml.Name `xml:"ListMultipartUploadsResult"`
@@ -69,13 +92,21 @@ func (n *NullS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sinks are what bodies are read into: large, so that reading costs little.
 var sinks = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
-func (n *NullS3) drain(r *http.Request) (int64, error) {
+// drain reads a body, and returns its size, and its content if that is small.
+func drain(r *http.Request) (int64, []byte, error) {
+	var note []byte
+	if r.ContentLength >= 0 && r.ContentLength <= noteSize {
+		note = make([]byte, r.ContentLength)
+		n, err := io.ReadFull(r.Body, note)
+		return int64(n), note, err
+	}
 	sink, ok := sinks.Get().(*[256 << 10]byte)
 	if !ok {
-		return 0, io.ErrShortBuffer
+		return 0, nil, io.ErrShortBuffer
 	}
 	defer sinks.Put(sink)
-	return io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, sink[:])
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, sink[:])
+	return n, nil, err
 }
 
 func (n *NullS3) keep(name string, v *nothing) {
@@ -85,10 +116,14 @@ func (n *NullS3) keep(name string, v *nothing) {
 	n.have[name] = v
 }
 
-func (n *NullS3) describe(w http.ResponseWriter, name string) {
-	v := n.have[name]
+func (n *NullS3) describe(w http.ResponseWriter, r *http.Request) {
+	v := n.have[r.URL.Path]
 	if v == nil {
 		w.WriteHeader(http.StatusNotFound)
+		answer(w, struct {
+			XMLName xml.Name `xml:"Error"`
+			Code    string
+		}{Code: "NoSuchKey"})
 		return
 	}
 	for key, values := range v.meta {
@@ -97,6 +132,7 @@ func (n *NullS3) describe(w http.ResponseWriter, name string) {
 		}
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(v.size, 10))
+	_, _ = w.Write(v.note)
 }
 
 func answer(w http.ResponseWriter, v any) {
