@@ -74,7 +74,7 @@ func NewMetrics(build Build) *Metrics {
 		stores:  children[[3]string, prometheus.Observer]{find: func(by [3]string) prometheus.Observer { return stores.WithLabelValues(by[:]...) }},
 		parts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "gatehouse_part_up",
-			Help: "Whether a part (database, redis, revocations, provider) could be asked when it was last looked at: 1 yes, 0 no.",
+			Help: "Whether a part (database, redis, revocations, provider, bucket) could be asked when it was last looked at: 1 yes, 0 no.",
 		}, []string{"part"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
