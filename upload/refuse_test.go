@@ -81,6 +81,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 // RULE-23: when the memory is used up, a client waits for a while before it has sent anything, and is
 // then told to come again.
 func TestRefusedForWantOfMemory(t *testing.T) {
+	t.Parallel() // it waits for seconds
 	w := newWorld(t, func(w *world) { w.memory = upload.NewMemory(4 * mib) })
 	hold, err := w.memory.Admit(t.Context(), 99, 3*mib)
 	if err != nil {
