@@ -40,7 +40,7 @@ func whole(f *form, size int) ([]piece, error) {
 	b := make([]byte, size)
 	for {
 		p, err := f.next()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // nothing else is a proper end
 			return all, nil
 		}
 		if err != nil {

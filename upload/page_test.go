@@ -60,7 +60,7 @@ func TestPageKeepsTheManners(t *testing.T) {
 }
 
 func TestPageWithoutFiles(t *testing.T) {
-	page := drawn(http.MethodGet, filesPage{Base: "/files", First: true, Limits: Limits{MaxFiles: 1}}).Body.String()
+	page := drawn(http.MethodGet, filesPage{Base: "/files", First: true, Limits: Limits{MaxFiles: 1}.filled()}).Body.String()
 	if !strings.Contains(page, "There are none yet.") || strings.Contains(page, "Older") || strings.Contains(page, "Up to") {
 		t.Errorf("the first page without files:\n%s", page)
 	}
