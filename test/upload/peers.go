@@ -74,7 +74,7 @@ func sink(conn net.Conn) error {
 // relay is the floor: what must be done with each byte, and nothing else. The kernel could copy from
 // socket to socket by itself, but then nobody would have seen the bytes.
 func relay(in net.Conn, target string, digest io.Writer) error {
-	out, err := net.Dial("tcp", target) //nolint:noctx // it ends with its connection
+	out, err := net.Dial("tcp", target) //nolint:gosec,noctx // to a server of our own; it ends with its connection
 	if err != nil {
 		return err
 	}
