@@ -14,7 +14,7 @@ const (
 	// statement, so that with few at once a million sessions in use would slide too rarely.
 	touchAtOnce = 1024
 	// touchLimit is how long each may take.
-	touchLimit  = 2 * time.Second
+	touchLimit = 2 * time.Second
 	// foreignAtOnce bounds the look-ups for tokens under keys that we do not have. They cannot be
 	// told from forged ones, so an attacker can ask for any number of them.
 	foreignAtOnce = 4

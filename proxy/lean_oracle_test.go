@@ -196,6 +196,7 @@ func TestLeanSendsWhatTheStdlibSends(t *testing.T) {
 		"range":              {"GET", "/", []string{"Range: bytes=0-3", "If-None-Match: \"x\""}},
 		"by-the-stdlib":      {"GET", "/", []string{"Upgrade: h2c", "Connection: upgrade"}},
 		"expect":             {"GET", "/", []string{"Expect: 100-continue"}},
+		"PX-14/body-of-get":  {"GET", "/", []string{"Transfer-Encoding: chunked", "", "3", "abc", "0"}},
 		"post":               {"POST", "/", []string{"Content-Length: 0"}},
 		"options":            {"OPTIONS", "/", nil},
 	} {

@@ -84,11 +84,14 @@ func (a *scripted) serve(conn net.Conn) {
 	defer conn.Close()
 	from := bufio.NewReader(conn)
 	for {
-		head := ""
-		for !strings.HasSuffix(head, "\r\n\r\n") {
+		head, end := "", "\r\n\r\n"
+		for !strings.HasSuffix(head, end) {
 			text, err := from.ReadString('\n')
 			if err != nil {
 				return
+			}
+			if text == "Transfer-Encoding: chunked\r\n" {
+				end = "\r\n0\r\n\r\n" // the body comes with it, and perhaps in another write
 			}
 			head += text
 		}

@@ -81,8 +81,8 @@ func (u *Upstream) erase(h http.Header, pass *passage) {
 }
 
 // vouched reports whether the app is told who is signed in.
-func (pass *passage) vouched() bool {
-	return pass.decision.Verdict == Allowed && pass.decision.Session.ID != 0 && pass.decision.Route.Access != Public
+func (p *passage) vouched() bool {
+	return p.decision.Verdict == Allowed && p.decision.Session.ID != 0 && p.decision.Route.Access != Public
 }
 
 // cut is a path as the app knows it: without the prefix that it does not know.
