@@ -191,7 +191,13 @@ func TestUploadsLateRoute(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.uploading()
-	r.eventually("refused", func() bool { return strings.Contains(r.log.String(), errLateUploads.Error()) })
+	looks := 0
+	r.eventually("refused", func() bool {
+		if looks++; looks%200 == 0 { // the first change may have been made before anybody watched
+			r.edit("upload: {", "# again\nupload: {")
+		}
+		return strings.Contains(r.log.String(), errLateUploads.Error())
+	})
 	if status, _ := r.get(r.public + "/upload"); status != http.StatusUnauthorized {
 		t.Errorf("the app's /upload: %d", status)
 	}
