@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"mime/multipart"
+	"net"
 	"testing"
 )
 
@@ -38,6 +39,48 @@ func BenchmarkForm(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFormFromSocket reads a form as it comes over a connection: here it counts how much is read at
+// once.
+func BenchmarkFormFromSocket(b *testing.B) {
+	body := filled(1, 64<<20)
+	page := new(Page)
+	b.Run("form", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			p, err := newForm(sent(b, body), "b9", formLimits{files: 1}).next()
+			drain(b, p, err, page)
+		}
+	})
+	b.Run("multipart", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			p, err := multipart.NewReader(sent(b, body), "b9").NextPart()
+			drain(b, p, err, page)
+		}
+	})
+}
+
+// sent is a connection that brings a body.
+func sent(b *testing.B, body []byte) net.Conn {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() {
+		if c, err := net.Dial("tcp", listener.Addr().String()); err == nil {
+			_, _ = c.Write(body) // what is missing the reader will see
+			_ = c.Close()
+		}
+	}()
+	c, err := listener.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = listener.Close()
+	b.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 // filled is a form with files of random bytes.

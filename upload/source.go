@@ -3,9 +3,9 @@ package upload
 import "io"
 
 const (
-	windowSize = 64 << 10 // bytes that are read at once, and so the most that can be left behind a boundary
-	storeSize  = 4 << 10  // bytes, to begin with: enough for the heads
-	emptyReads = 100      // as bufio has it: then the reader is broken
+	windowSize = 256 << 10 // bytes that are read at once, and so the most that can be left behind a boundary
+	storeSize  = 4 << 10   // bytes, to begin with: enough for the heads
+	emptyReads = 100       // as bufio has it: then the reader is broken
 )
 
 // source is what a form reads from, and what was read too early.
