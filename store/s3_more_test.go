@@ -168,7 +168,7 @@ func TestS3Config(t *testing.T) {
 // the reader who takes his time.
 func TestS3OpenStall(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, storetest.S3(t), quick)
+	r := newRig(t, storetest.S3(t), func(c *store.S3Config) { c.Patience = 2 * time.Second })
 	if err := r.put(t.Context(), t, "x", small); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestS3OpenStall(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, f, 10); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1500 * time.Millisecond) // longer than the patience
+	time.Sleep(2500 * time.Millisecond) // longer than the patience
 	if n, err := io.Copy(io.Discard, f); err != nil || n != small-10 {
 		t.Errorf("a slow reader got %d bytes more, %v", n, err)
 	}
