@@ -19,7 +19,7 @@ type line struct {
 	net.Conn
 	probe *probe    // of the socket, below TLS
 	until time.Time // the deadline of the connection; zero: none
-	since time.Time // in the pool since
+	since time.Time // in the pool since; zero: it never was there
 
 	*talk // nil in the pool
 }
@@ -81,10 +81,14 @@ func (c *line) send(letter []byte) error {
 	return err
 }
 
-// quiet reports whether neither a byte nor an end waits on an idle line over TLS. What TLS has decrypted
-// and not yet handed on is seen by a read that may not wait; a record of which only a part came is not.
+// quiet reports whether neither a byte nor an end waits on a line over TLS. What TLS has decrypted and not
+// yet handed on is seen by a read that may not wait; a record of which only a part came is not.
+//
+// On a fresh line the socket is left alone: the tickets that servers hand out behind the handshake
+// (RFC 8446, section 4.6.1; OpenSSL does so unasked) may be there by now, and are TLS's to read. On an idle
+// one they were read with the first answer.
 func (c *line) quiet() bool {
-	if !c.probe.silent() {
+	if fresh := c.since.IsZero(); !fresh && !c.probe.silent() {
 		return false
 	}
 	_ = c.SetReadDeadline(time.Unix(1, 0))
