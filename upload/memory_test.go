@@ -45,7 +45,7 @@ func TestMemoryNeverExceedsItsBudget(t *testing.T) {
 		}
 		pick := func(t *rapid.T) *lessee {
 			if len(all) == 0 {
-				t.Skip("nobody")
+				return nil
 			}
 			return rapid.SampledFrom(all).Draw(t, "lease")
 		}
@@ -90,6 +90,9 @@ func TestMemoryNeverExceedsItsBudget(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				l := pick(t)
+				if l == nil {
+					return
+				}
 				p, err := l.Take(gone())
 				if there := len(l.pages) < l.own || counted() < total; there != (err == nil) {
 					t.Fatalf("Take of one who holds %d of %d own, beside %d of %d: %v", len(l.pages), l.own, counted(), total, err)
@@ -101,14 +104,17 @@ func TestMemoryNeverExceedsItsBudget(t *testing.T) {
 			},
 			"give": func(t *rapid.T) {
 				l := pick(t)
-				if len(l.pages) == 0 {
-					t.Skip("nothing held")
+				if l == nil || len(l.pages) == 0 {
+					return
 				}
 				l.Give(l.pages[0])
 				l.pages = l.pages[1:]
 			},
 			"close": func(t *rapid.T) {
 				l := pick(t)
+				if l == nil {
+					return
+				}
 				if err := l.Close(); (err == nil) != (len(l.pages) == 0) {
 					t.Fatalf("Close of one who holds %d: %v", len(l.pages), err)
 				}
