@@ -142,6 +142,10 @@ func (f *Feed) Vouches() bool {
 		(f.past.rewound.IsZero() || elapsed(f.past.rewound, now) > maxCached)
 }
 
+// Lapsed returns nil while this process may answer by itself, and else why it does not hear of
+// revocations in time. It waits for nothing.
+func (f *Feed) Lapsed() error { return f.lease.lapsed(time.Now()) }
+
 // elapsed is the longer of what the monotonic clock and the wall clock say: the former stands still
 // while a machine is suspended (RULE-04).
 func elapsed(from, to time.Time) time.Duration {
@@ -187,15 +191,15 @@ func (f *Feed) poll(ctx context.Context) {
 	found, err := f.ledger.read(ctx)
 	f.config.SQL.observe.note("feed", "poll", sent, outcome(err))
 	if err != nil {
-		f.miss()
+		f.miss(err)
 		return
 	}
 	f.learn(ctx, found, sent)
 }
 
 // miss says that a poll came back and brought nothing: there is a gap from here on.
-func (f *Feed) miss() {
-	f.lease.sever()
+func (f *Feed) miss(cause error) {
+	f.lease.sever(cause)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tried = time.Now()
@@ -210,7 +214,7 @@ func (f *Feed) learn(ctx context.Context, found tidings, sent time.Time) {
 		f.tier.forget(k)
 	}
 	if lost || found.anew {
-		f.lease.sever()
+		f.lease.sever(nil)
 	}
 	f.lease.extend(sent, time.Now())
 	if lost {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,11 @@ type lease struct {
 	mu      sync.Mutex // of those who change it
 	epochs  uint64     // begun so far
 	severed bool       // the run is broken: the next poll that comes back begins another epoch
+	cause   error      // why the last poll brought nothing; nil: it brought something, or none came back yet
 }
+
+// errLate says that no poll came back in time for the lease to go on.
+var errLate = errors.New("no reading of the revocations came back in time")
 
 // term is one lease: of an epoch, and from when a poll was sent.
 type term struct {
@@ -38,6 +43,19 @@ func (l *lease) epoch(now time.Time) uint64 {
 		return t.epoch
 	}
 	return 0
+}
+
+// lapsed returns nil while the lease runs, and else why it was not extended.
+func (l *lease) lapsed(now time.Time) error {
+	if l.epoch(now) != 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		return l.cause
+	}
+	return errLate
 }
 
 // covers reports whether the lease runs still, by both clocks. The monotonic one stands still while a
@@ -55,14 +73,14 @@ func (l *lease) extend(sent, now time.Time) {
 	if last := l.term.Load(); last == nil || l.severed || !last.covers(now) {
 		l.epochs++
 	}
-	l.severed = false
+	l.severed, l.cause = false, nil
 	l.term.Store(&term{sent: sent, wall: sent.UnixNano(), epoch: l.epochs})
 }
 
 // sever breaks the run of polls. The lease is lived out, for what it promised holds, and then lapses
-// unless another epoch has begun.
-func (l *lease) sever() {
+// unless another epoch has begun. The cause is why a poll brought nothing; nil: it did, but from behind a gap.
+func (l *lease) sever(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.severed = true
+	l.severed, l.cause = true, cause
 }

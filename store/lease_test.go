@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,7 @@ func TestLease(t *testing.T) {
 		want("a slow poll within the lease", 2)
 		poll(pollEvery + time.Millisecond)
 		want("a poll that came back after the lease had lapsed", 3)
-		l.sever()
+		l.sever(nil)
 		want("a broken run, lived out", 3)
 		poll(0)
 		want("the next one", 4)
@@ -107,22 +108,33 @@ func TestFeedLease(t *testing.T) {
 				t.Fatalf("Find: %v", err)
 			}
 		}
+		lapsed := func(when string, want error) {
+			t.Helper()
+			if got := f.Lapsed(); !errors.Is(got, want) {
+				t.Errorf("%s: lapsed because of %v, want %v", when, got, want)
+			}
+		}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 
 		find()
+		lapsed("before the first poll", errLate)
 		kept("RULE-01/before the first poll", false)
 		f.poll(t.Context())
 		find()
 		kept("RULE-04/within the lease", true)
 		f.poll(gone)
 		kept("RULE-04/a poll that failed: the lease is lived out", true)
+		lapsed("a poll that failed: the lease is lived out", nil)
 		f.poll(t.Context())
 		kept("RULE-04/after the gap", false)
 		find()
 		kept("RULE-04/asked again", true)
 		time.Sleep(leaseTime)
 		kept("RULE-04/lapsed", false)
+		lapsed("no poll at all", errLate)
+		f.poll(gone)
+		lapsed("the last poll failed", context.Canceled)
 		find()
 		f.poll(t.Context())
 		kept("RULE-04/what was asked while it had lapsed", false)
@@ -147,7 +159,7 @@ func TestHolds(t *testing.T) {
 		"RULE-01/it was revoked":         {func(f *Feed, k auth.Key) { f.hear(k) }, false},
 		"RULE-03/everything was revoked": {func(f *Feed, _ auth.Key) { f.take(tidings{rewound: true}, time.Now()) }, false},
 		"RULE-04/the run was broken": {func(f *Feed, _ auth.Key) {
-			f.lease.sever()
+			f.lease.sever(nil)
 			f.lease.extend(time.Now(), time.Now())
 		}, false},
 		"RULE-04/it lapsed": {func(*Feed, auth.Key) { time.Sleep(leaseTime) }, false},

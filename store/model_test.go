@@ -199,7 +199,7 @@ func (m *machine) endPoll(*rapid.T) {
 	case p == nil:
 	case m.down, time.Since(p.sent) > pollLimit:
 		m.place = 0
-		m.feed.miss()
+		m.feed.miss(errLate)
 	default:
 		m.place = p.upTo
 		m.feed.learn(context.Background(), p.found, p.sent)

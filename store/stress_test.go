@@ -120,7 +120,7 @@ func (l *ledgerless) endElsewhere(ctx context.Context, one *seat) {
 func (l *ledgerless) poll(f *Feed, place int) int {
 	sent := time.Now()
 	if rand.IntN(20) == 0 {
-		f.miss()
+		f.miss(errLate)
 		return 0
 	}
 	l.mu.Lock()

@@ -58,7 +58,7 @@ func NewMetrics(build Build) *Metrics {
 		"Time until an upstream's response headers, by the configured route.",
 		requestSeconds, "route")
 	lookups := counter("gatehouse_session_lookups_total",
-		"Session look-ups, by the tier that was asked (redis, database) and its result; error: it could not be asked.", "tier", "result")
+		"Session look-ups, by the tier that was asked (process, redis, database) and its result; error: it could not be asked. The process is counted where it answered by itself: all else asks on.", "tier", "result")
 	stores := histogram("gatehouse_store_operation_seconds",
 		"Time of one operation on a store, by store, operation and result.", storeSeconds, "store", "op", "result")
 	m := &Metrics{
@@ -74,7 +74,7 @@ func NewMetrics(build Build) *Metrics {
 		stores:  children[[3]string, prometheus.Observer]{find: func(by [3]string) prometheus.Observer { return stores.WithLabelValues(by[:]...) }},
 		parts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "gatehouse_part_up",
-			Help: "Whether a part (database, redis, revocations, provider, bucket) could be asked when it was last looked at: 1 yes, 0 no.",
+			Help: "Whether a part (database, redis, provider, bucket; memory: this process answers by itself; revocations: redis is believed) could be asked when it was last looked at: 1 yes, 0 no.",
 		}, []string{"part"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

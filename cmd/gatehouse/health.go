@@ -44,11 +44,12 @@ type health struct {
 // newHealth looks at the stores and the provider.
 func newHealth(s *stores, provider *auth.Provider) *health {
 	database := probe{"database", "nobody can sign in or out; who is not in a cache gets 503", s.sql.Ping}
-	h := &health{probes: []probe{database}}
+	memory := probe{"memory", "this process answers nothing by itself; each request asks redis or the database", s.hears}
+	h := &health{probes: []probe{database, memory}}
 	if s.redis != nil {
 		h.probes = append(h.probes,
 			probe{"redis", "the database answers every look-up", s.redis.Ping},
-			probe{"revocations", "redis is not believed; the database answers every look-up", s.vouches})
+			probe{"revocations", "redis is not believed; each look-up asks the database", s.vouches})
 	}
 	h.probes = append(h.probes, probe{"provider", "nobody can sign in; who is in stays so", sparing(provider.Ping)})
 	return h

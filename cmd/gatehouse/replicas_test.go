@@ -193,7 +193,7 @@ func TestOutages(t *testing.T) {
 		all(t, 3, http.StatusOK) // into Redis
 		pg.Stop()
 		all(t, 20, http.StatusOK)
-		degraded(t, `"database"`)
+		degraded(t, `"database","memory"`) // the lease lapses within three seconds
 		unknown := "gate=" + strings.Repeat("A", 44)
 		if resp := r.ask(unknown, "/"); resp.StatusCode == http.StatusOK {
 			t.Errorf("an unknown token: %s", resp.Status)

@@ -86,13 +86,17 @@ func (s *stores) run(ctx context.Context, ttl time.Duration) error {
 // errDeaf says that Redis may not be believed, because revocations could not be heard for too long.
 var errDeaf = errors.New("revocations cannot be heard")
 
-// vouches tells whether Redis may answer. While it may not, the database carries every look-up.
+// vouches tells whether Redis may answer: for session.max_unverified after revocations were last heard.
 func (s *stores) vouches(context.Context) error {
 	if !s.feed.Vouches() {
 		return errDeaf
 	}
 	return nil
 }
+
+// hears tells whether this process may answer from its own memory, and if not why: a database that is
+// up but lags behind, or is another one, shows nowhere else.
+func (s *stores) hears(context.Context) error { return s.feed.Lapsed() }
 
 // observeStore counts what the stores do: every operation by its time, and look-ups of sessions by
 // the tier that was asked.
