@@ -73,9 +73,21 @@ func (f *flow) used() {
 // the answer proper, so its cookies are looked at here.
 func (f *flow) WriteHeader(status int) {
 	if status < 200 {
-		own(f.Header())
+		f.inform(status)
+		return
 	}
 	f.ResponseWriter.WriteHeader(status)
+}
+
+// inform sends an informational answer, which net/http does at once. A client of HTTP/1.0, as nginx is to
+// its upstreams unless it is told otherwise, would take it for the answer (RFC 9110, section 15.2).
+func (f *flow) inform(status int) {
+	if !f.r.ProtoAtLeast(1, 1) || f.begin() != nil {
+		return
+	}
+	own(f.Header())
+	f.ResponseWriter.WriteHeader(status)
+	_ = f.end(nil)
 }
 
 // Write sends bytes to the client, which has the stall time to make room for them.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -180,16 +181,13 @@ func (a *answer) pour(h http.Header) {
 	}
 }
 
-// inform passes an informational answer on. Its headers are not those of the answer proper.
-func (a *answer) inform(f *flow) error {
-	if err := f.begin(); err != nil {
-		return err
-	}
+// inform passes an informational answer on. Its headers are not those of the answer proper, and take none
+// away that are there already: a server that is about to stop has said so by then.
+func (a *answer) inform(f *flow) {
 	h := f.Header()
+	before := maps.Clone(h)
 	a.pour(h)
 	f.WriteHeader(a.status)
-	for _, one := range a.fields {
-		delete(h, one.name)
-	}
-	return nil
+	clear(h)
+	maps.Copy(h, before)
 }

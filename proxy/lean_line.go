@@ -144,9 +144,7 @@ func (c *line) exchange(f *flow, m *letter) error {
 		case t.answer.status == http.StatusSwitchingProtocols:
 			return errors.New("the app switched protocols although no WebSocket was asked for")
 		}
-		if err := t.answer.inform(f); err != nil {
-			return err
-		}
+		t.answer.inform(f)
 	}
 }
 
