@@ -143,7 +143,7 @@ func (g *gate) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(g.binary, "serve", "--config", g.config) //nolint:noctx // our own build; it lives as long as the test
+	cmd := exec.Command(g.binary, "serve", "--config", g.config)
 	cmd.Stderr = logs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
