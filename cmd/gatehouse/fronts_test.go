@@ -296,6 +296,12 @@ func (f *frontRig) outage(t *testing.T) {
 	}
 	t.Run("ST-01/store down", func(t *testing.T) {
 		f.pg.Stop()
+		// Until its lease lapses the process answers by itself for whom it knows, as it should.
+		f.eventually("the lease lapsed", func() bool {
+			resp, _ := b.do("GET", f.url(wiki, "/seen"), nil, map[string]string{"Accept": "text/html"})
+			f.got()
+			return resp.StatusCode != http.StatusOK
+		})
 		unknown(t)
 		if resp, body := b.do("GET", f.url(wiki, "/public/a"), nil, nil); resp.StatusCode != http.StatusOK {
 			t.Errorf("public: %s %s", resp.Status, body)

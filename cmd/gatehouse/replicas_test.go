@@ -164,6 +164,8 @@ func TestOutages(t *testing.T) {
 		red.Stop()
 		all(t, 50, http.StatusOK)
 		degraded(t, `"redis"`)
+		// The log looks once a second; without waiting, every outage here may fall between two looks.
+		r.eventually("the log says so", func() bool { return strings.Contains(r.log.String(), `cannot be asked","part":"redis"`) })
 		loginAndOut(t)
 		red.Start()
 		degraded(t, ``)
