@@ -104,7 +104,7 @@ func NewIdentity(headers []IdentityHeader) (*Identity, error) {
 // request itself.
 var reserved = map[string]bool{
 	"host": true, "connection": true, "content-length": true, "content-type": true, "transfer-encoding": true, "trailer": true,
-	"te": true, "upgrade": true, "expect": true, "cookie": true, "origin": true, "referer": true, "accept": true,
+	"te": true, "upgrade": true, "expect": true, "cookie": true, "origin": true, "referer": true, "accept": true, "user-agent": true,
 	"keep-alive": true, "proxy-connection": true, "proxy-authorization": true, "proxy-authenticate": true,
 }
 
