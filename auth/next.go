@@ -88,7 +88,11 @@ func (n Next) Clean(raw string) string {
 	if err != nil || n.ours(rest) {
 		return frontPage
 	}
-	return escapeHigh(raw)
+	clean := escapeHigh(raw)
+	if len(clean) > maxNext { // escaped, a byte takes three
+		return frontPage
+	}
+	return clean
 }
 
 // unprintable finds blanks and control bytes. Browsers drop tabs and line ends from an address before
