@@ -58,9 +58,9 @@ func NewMetrics(build Build) *Metrics {
 		"Time until an upstream's response headers, by the configured route.",
 		requestSeconds, "route")
 	lookups := counter("gatehouse_session_lookups_total",
-		"Session look-ups, by the tier that was asked (process, redis, database) and its result; error: it could not be asked. The process is counted where it answered by itself: all else asks on.", "tier", "result")
+		"Session look-ups, by the tier that was asked and its result. process: hit (it answered by itself; all else asks on); redis: hit, miss, buried, newer, corrupt, open (spared, for it has been failing); database: ok, none; error in both: it could not be asked.", "tier", "result")
 	stores := histogram("gatehouse_store_operation_seconds",
-		"Time of one operation on a store, by store, operation and result.", storeSeconds, "store", "op", "result")
+		"Time of one operation on a store (database, redis, s3; feed: one reading of the revocations), by store, operation and result.", storeSeconds, "store", "op", "result")
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: children[series, prometheus.Counter]{find: func(s series) prometheus.Counter {

@@ -23,7 +23,7 @@ func (m *Metrics) Uploads(results []string, inUse func() (held, reserved int64))
 			Help: "Bytes of files that are in the bucket and recorded.",
 		}),
 		results: counter("gatehouse_uploads_total",
-			"Files that were sent, and upload requests that were refused as a whole, by result.", "result"),
+			"Files that were sent, and upload requests that were refused as a whole, by result. busy: no memory was left; failed: its row could not be written, or the fault is ours; gone: the client broke off; stopped: this process ended.", "result"),
 	}
 	for _, result := range results {
 		u.results.WithLabelValues(result)
