@@ -48,7 +48,11 @@ var refused = []refusal{
 	}},
 	{"status-below-100", "there is no such status; ReverseProxy panics over it", func(a string) bool {
 		_, status, _ := strings.Cut(a, " ")
-		return strings.HasPrefix(strings.TrimLeft(status, " "), "0")
+		status = strings.TrimLeft(status, " ")
+		return status != "" && strings.ContainsAny(status[:1], "0+-")
+	}},
+	{"host-in-trailer", "a trailer may not say to whom a message goes (RFC 9110, section 6.5.1); net/http takes it", func(a string) bool {
+		return count(a, "trailer:") > 0 && strings.Contains(strings.ToLower(a), "host")
 	}},
 }
 
