@@ -27,6 +27,7 @@ var remedies = map[string]string{
 	"AccessDenied":                 "the credentials are not allowed to do this: mend the policy (PutObject, GetObject, DeleteObject, AbortMultipartUpload, ListBucket, ListBucketMultipartUploads)",
 	"AllAccessDisabled":            "the account is closed to all: ask whom it belongs to",
 	"InvalidAccessKeyId":           "the server does not know the access key: mend the credentials",
+	"XAdminUserNotFound":           "the server does not know the access key: mend the credentials",
 	"SignatureDoesNotMatch":        "the secret key is not that of the access key, or something on the way changes requests",
 	"ExpiredToken":                 "the credentials have expired: get new ones",
 	"InvalidToken":                 "the session token is not valid: get new credentials",
@@ -47,12 +48,15 @@ var remedies = map[string]string{
 
 // fault says what went wrong with a call, in our words and with what is to be done, if that is known.
 // ErrNoObject: nothing is there. ErrUnavailable: it may be over soon. An end of ctx is its cause.
-// Texts of the SDK name hosts, keys and request ids; they hold neither credentials nor signatures.
+// What it quotes of the SDK and of the server is short, and holds neither credentials nor signatures.
 func (b *S3) fault(ctx context.Context, doing string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case unsigned(err):
+	}
+	bare := unsigned(err) // read from the whole text
+	err = brief{err}
+	switch {
+	case bare:
 		return fmt.Errorf("s3: %s: there are no credentials: give an access key and its secret key, or a role: %w", doing, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("s3: %s: %w (%w)", doing, context.Cause(ctx), err)
@@ -115,11 +119,12 @@ func soonOver(err error) bool {
 }
 
 // refused reports whether the server has said that it did not do it, so that there is nothing to ask
-// after. Not among the refusals are those which a repeated request gets whose first answer was lost.
+// after. Statuses that a repeated request gets whose first answer was lost are refusals only where the
+// server says that it is for something else.
 func refused(err error) bool {
 	switch s := status(err); s {
 	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests:
-		return codeOf(err) == "NoSuchBucket"
+		return remedies[codeOf(err)] != ""
 	default:
 		return s >= http.StatusBadRequest && s < http.StatusInternalServerError
 	}

@@ -174,6 +174,11 @@ func TestS3Fails(t *testing.T) {
 		{"UP-11 clock skew", "PutObject", 0, storetest.Refuse(http.StatusForbidden, "RequestTimeTooSkewed"), small, false, "set the clock"},
 		{"UP-11 wrong region", "PutObject", 0, storetest.Refuse(http.StatusMovedPermanently, "PermanentRedirect"), small, false, "mend region or endpoint"},
 		{"UP-11 a wrong secret", "PutObject", 0, storetest.Refuse(http.StatusForbidden, "SignatureDoesNotMatch"), small, false, "secret key"},
+		{"UP-11 an unknown key", "PutObject", 0, storetest.Refuse(http.StatusNotFound, "XAdminUserNotFound"), small, false, "mend the credentials"},
+		{"UP-11 an unknown key, begin", "CreateMultipartUpload", 0, storetest.Refuse(http.StatusNotFound, "XAdminUserNotFound"), large, false, "mend the credentials"},
+		{"UP-11 an endless answer", "UploadPart", 0, babble(http.StatusForbidden), large, false, "UploadPart: 403 Odd (request r-1): wordy"},
+		{"UP-11 an endless answer, again and again", "PutObject", 0, babble(http.StatusInternalServerError), small, true, "PutObject, tried 5 times: 500 Odd"},
+		{"UP-11 a proxy's page", "PutObject", 0, proxyPage, small, true, "PutObject, tried 5 times: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -187,9 +192,29 @@ func TestS3Fails(t *testing.T) {
 				t.Errorf("Put = %v: nobody asked for an object", err)
 			}
 			secretless(t, err)
+			if len(err.Error()) > 1000 {
+				t.Errorf("Put = %v: too long for a line of a log", err)
+			}
 			r.clean(t)
 		})
 	}
+}
+
+// babble answers with a code that nobody knows, and says more than anybody wants to read.
+func babble(status int) storetest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Amz-Request-Id", "r-1")
+		w.WriteHeader(status)
+		_, _ = fmt.Fprintf(w, `<Error><Code>Odd</Code><Message>%s</Message></Error>`, strings.Repeat("wordy ", 100_000))
+	}
+}
+
+// proxyPage is what a proxy before the server answers: no XML of S3's.
+func proxyPage(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.WriteHeader(http.StatusBadGateway)
+	_, _ = fmt.Fprintf(w, "<html><title>502</title>%s", strings.Repeat("wordy ", 100_000))
 }
 
 func secretless(t testing.TB, err error) {

@@ -40,6 +40,9 @@ func (b *S3) putParts(ctx context.Context, t target, c *cutter, first *part) (up
 	m, err := b.create(ctx, t, c.kind)
 	if err != nil {
 		first.free()
+		if refused(err) {
+			return upload.Object{}, err
+		}
 		// An upload whose id did not reach us may have begun all the same.
 		return upload.Object{}, errors.Join(err, b.discard(ctx, t.key))
 	}
