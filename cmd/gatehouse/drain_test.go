@@ -93,6 +93,43 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// SD-01, RULE-16: a process that drains hears of sign-outs still, so that what runs for a session that is
+// over does not go on until drain_timeout. The sign-out comes when all that was heard before is too old.
+func TestDrainHears(t *testing.T) {
+	t.Parallel() // it waits for seconds
+	r := newRig(t)
+	r.answer(slow(0).ServeHTTP)
+	r.edit("drain_timeout: 5s", "drain_timeout: 25s")
+	r.start()
+	_, cookie := signInTo(t, r)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.public+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	events, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	r.cancel()
+	r.cancel = nil
+	time.Sleep(4 * time.Second)
+	if code, out := r.run("session", "end-all", "--yes"); code != exitOK {
+		t.Fatalf("session end-all: exit %d: %s", code, out)
+	}
+	ended := time.Now()
+	if _, err := io.Copy(io.Discard, events.Body); err == nil {
+		t.Error("a stream that was cut looks whole")
+	}
+	if took := time.Since(ended); took > 10*time.Second {
+		t.Errorf("the stream went on for %s", took.Round(time.Second))
+	}
+	if code := r.exit(); code != exitOK {
+		t.Errorf("exit %d:\n%s", code, r.log)
+	}
+}
+
 // SD-01: whoever cannot wait for drain_delay sends a second signal, and the process ends at once. Only
 // a process of its own can show that.
 func TestSecondSignal(t *testing.T) {

@@ -32,10 +32,13 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 		return err
 	}
 	all, ctx := errgroup.WithContext(ctx)
+	// Whoever is being drained is signed out all the same, and costs the database no look-up for each
+	// request: the stores hear of revocations until nothing is answered any more.
+	hearing, deafen := context.WithCancel(context.WithoutCancel(ctx))
 	for _, s := range append(public, admin) {
 		all.Go(s.serve)
 	}
-	all.Go(func() error { return g.stores.run(ctx, cfg.Session.TTL) })
+	all.Go(func() error { return g.stores.run(hearing, cfg.Session.TTL) })
 	all.Go(func() error { g.watch(ctx, load); return nil })
 	all.Go(func() error { newOutages(g.log.Logger, g.metrics.Part).watch(ctx, g.health); return nil })
 	if g.uploads != nil {
@@ -43,6 +46,7 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	}
 	all.Go(func() error {
 		<-ctx.Done()
+		defer deafen()
 		g.stop(cfg, public, admin)
 		return errStopped
 	})
