@@ -183,25 +183,43 @@ func (b *S3) head(ctx context.Context, key string) (upload.Object, string, error
 }
 
 // Open reads length bytes of an object from offset on; a length below zero means all that follows.
-// The Object describes the whole. upload.ErrNoObject: there is none. Reading fails when the server is
-// silent for longer than Patience.
+// The Object describes the whole. upload.ErrNoObject: there is none. Open fails when the server gives
+// no answer within twice Patience, and reading when it is silent for longer than Patience.
 func (b *S3) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, upload.Object, error) {
 	if length == 0 {
 		return b.openNone(ctx, key, offset)
 	}
-	// No time limit for the whole: it is the reader who says how fast it goes.
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: b.full(key), Range: byteRange(offset, length)})
+	// The limit is for the answer alone: how long its body takes is for the reader to say.
+	own, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(2*b.patience, func() { cancel(errSilent) })
+	out, err := b.client.GetObject(own, &s3.GetObjectInput{Bucket: &b.bucket, Key: b.full(key), Range: byteRange(offset, length)})
+	late.Stop()
+	if err = b.fault(own, "open an object", err); err != nil {
+		cancel(nil)
+	}
 	switch {
 	case beyondEnd(err):
 		return b.openNone(ctx, key, offset)
 	case err != nil:
-		return nil, upload.Object{}, b.fault(ctx, "open an object", err)
+		return nil, upload.Object{}, err
 	}
+	body := opened{out.Body, cancel}
 	o := upload.Object{Key: key, Size: whole(out), Modified: aws.ToTime(out.LastModified)}
 	if o.Size < 0 {
-		return nil, upload.Object{}, errors.Join(errSizeless, out.Body.Close())
+		return nil, upload.Object{}, errors.Join(errSizeless, body.Close())
 	}
-	return out.Body, o, nil
+	return body, o, nil
+}
+
+// opened is the body of an answer, with the context that it is read on.
+type opened struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+func (o opened) Close() error {
+	defer o.cancel(nil)
+	return o.ReadCloser.Close()
 }
 
 // openNone opens no byte of an object: S3 has no range for that, and none that begins at the end.

@@ -200,6 +200,33 @@ func TestS3OpenStall(t *testing.T) {
 		t.Errorf("from a silent server came %d bytes, %v", n, err)
 	}
 	_ = f.Close()
+	before := r.front.Seen("GetObject")
+	r.front.On("GetObject", 0, -1, storetest.Hang)
+	if _, _, err := r.Open(t.Context(), "x", 0, -1); !errors.Is(err, upload.ErrUnavailable) {
+		t.Errorf("Open of a silent server = %v, want ErrUnavailable", err)
+	}
+	if n := r.front.Seen("GetObject") - before; n > 3 {
+		t.Errorf("a silent server was asked %d times, while somebody waited", n)
+	}
+}
+
+// TestS3Silence: a server that says nothing at all is not asked to clean up as well, while whoever sends
+// still waits for his answer (UP-11).
+func TestS3Silence(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int64{"UP-11 one part": small, "UP-11 begin": large} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, storetest.S3(t), func(c *store.S3Config) { c.Patience = time.Second })
+			r.front.On("", 0, -1, storetest.Hang)
+			if err := r.put(t.Context(), t, "x", size); !errors.Is(err, upload.ErrUnavailable) {
+				t.Errorf("Put = %v, want ErrUnavailable", err)
+			}
+			if n := r.front.Seen("DeleteObject"); n > 0 {
+				t.Errorf("it was asked %d times to delete", n)
+			}
+		})
+	}
 }
 
 // TestS3Observe: every attempt is told of, with a name out of a fixed set.

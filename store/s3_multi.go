@@ -40,7 +40,7 @@ func (b *S3) putParts(ctx context.Context, t target, c *cutter, first *part) (up
 	m, err := b.create(ctx, t, c.kind)
 	if err != nil {
 		first.free()
-		if refused(err) {
+		if refused(err) || errors.Is(err, errSilent) {
 			return upload.Object{}, err
 		}
 		// An upload whose id did not reach us may have begun all the same.
