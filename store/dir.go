@@ -77,7 +77,7 @@ func (d *Dir) Put(ctx context.Context, key string, body upload.Body, _ upload.Me
 	}
 	size, err := pour(ctx, f, body)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return upload.Object{}, errors.Join(full(err), d.remove(key+partial))
+		return upload.Object{}, errors.Join(full(err), d.discard(key+partial))
 	}
 	return d.publish(ctx, key, size)
 }
@@ -85,7 +85,7 @@ func (d *Dir) Put(ctx context.Context, key string, body upload.Body, _ upload.Me
 // publish gives a file that is whole and durable its own name.
 func (d *Dir) publish(ctx context.Context, key string, size int64) (upload.Object, error) {
 	if err := d.root.Rename(key+partial, key); err != nil {
-		return upload.Object{}, errors.Join(fmt.Errorf("dir: name a file: %w", full(err)), d.remove(key+partial))
+		return upload.Object{}, errors.Join(fmt.Errorf("dir: name a file: %w", full(err)), d.discard(key+partial))
 	}
 	err := d.sync(path.Dir(key))
 	o, lost := d.Stat(ctx, key)
@@ -93,7 +93,7 @@ func (d *Dir) publish(ctx context.Context, key string, size int64) (upload.Objec
 		err = fmt.Errorf("dir: %d bytes were written, and there are %d", size, o.Size)
 	}
 	if err != nil {
-		return upload.Object{}, errors.Join(err, d.remove(key))
+		return upload.Object{}, errors.Join(err, d.discard(key))
 	}
 	return o, nil
 }
@@ -221,6 +221,14 @@ func (d *Dir) Delete(_ context.Context, key string) error {
 func (d *Dir) remove(name string) error {
 	if err := d.root.Remove(name); err != nil && !errors.Is(lost(err), upload.ErrNoObject) {
 		return fmt.Errorf("dir: remove a file: %w", err)
+	}
+	return nil
+}
+
+// discard removes what a Put that failed has left.
+func (d *Dir) discard(name string) error {
+	if err := d.remove(name); err != nil {
+		return fmt.Errorf("%w: %s: %w", upload.ErrLeft, name, err)
 	}
 	return nil
 }

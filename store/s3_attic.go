@@ -22,7 +22,7 @@ func (b *S3) Abort(ctx context.Context, u upload.Unfinished) error {
 	if err == nil || errors.Is(err, errNoUpload) || errors.Is(err, upload.ErrNoObject) {
 		return nil
 	}
-	return fmt.Errorf("upload %s of %s is left behind: %w", u.ID, b.prefix+u.Key, err)
+	return fmt.Errorf("%w: upload %s of %s: %w", upload.ErrLeft, u.ID, b.prefix+u.Key, err)
 }
 
 // Unfinished yields the uploads under a prefix that were begun and neither completed nor aborted.

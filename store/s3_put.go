@@ -138,7 +138,7 @@ func (b *S3) discard(ctx context.Context, key string) error {
 	own, cancel := b.detached(ctx)
 	defer cancel()
 	if err := b.Delete(own, key); err != nil {
-		return fmt.Errorf("remove what a failed upload left under %s: %w", b.prefix+key, err)
+		return fmt.Errorf("%w: what a failed upload put under %s: %w", upload.ErrLeft, b.prefix+key, err)
 	}
 	return nil
 }

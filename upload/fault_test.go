@@ -2,6 +2,7 @@ package upload_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -106,6 +107,54 @@ func TestBucketThatLies(t *testing.T) {
 				t.Errorf("PUT: %d %s, want %d", res.status, res.body, want)
 			}
 			w.nothing()
+		})
+	}
+}
+
+// UP-01: what a bucket could not remove, when the client went away or a file was refused, is told to
+// the log by its own name: the request's own line has another reason.
+func TestWhatIsLeftIsTold(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fails func(*world) // makes an upload fail
+		left  error
+		told  int
+	}{
+		{"UP-01/the client goes", func(w *world) {
+			c := w.wire()
+			c.put(40 * mib)
+			_ = c.say("%s", random(5*mib))
+			w.under(2)
+			_ = c.Close()
+			w.last(0)
+		}, upload.ErrLeft, 1},
+		{"UP-01/the client goes, and nothing is left", func(w *world) {
+			c := w.wire()
+			c.put(40 * mib)
+			_ = c.say("%s", random(5*mib))
+			w.under(2)
+			_ = c.Close()
+			w.last(0)
+		}, errFake, 0},
+		{"UP-01/a form breaks off", func(w *world) {
+			w.do("POST", "/upload", strings.NewReader("--b\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n"+random(3*mib)),
+				header("Content-Type", "multipart/form-data; boundary=b"))
+		}, upload.ErrLeft, 1},
+		{"the bucket fails by itself, and the request's line tells", func(w *world) {
+			w.do("PUT", "/upload/a", strings.NewReader("abc"))
+		}, upload.ErrLeft, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.faulty.Bucket = &lying{w.bucket, func(_ upload.Body, o upload.Object, err error) (upload.Object, error) {
+				_ = w.bucket.Delete(context.Background(), o.Key)
+				return upload.Object{}, errors.Join(err, fmt.Errorf("upload 7: %w", test.left))
+			}}
+			test.fails(w)
+			w.nothing()
+			if len(w.left) != test.told || test.told > 0 && !strings.Contains(w.left[0].Error(), "upload 7") {
+				t.Errorf("told of %v, want %d that name the upload", w.left, test.told)
+			}
 		})
 	}
 }

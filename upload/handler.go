@@ -41,6 +41,7 @@ type Presign func(ctx context.Context, key, name string) (string, error)
 type Meter struct {
 	Received func(bytes int64)                // that came from clients
 	Done     func(result string, bytes int64) // how one file or refused request ended: one of Results; bytes are those kept
+	Left     func(error)                      // of ErrLeft, where the upload ended for another reason and nobody else tells of it
 }
 
 // Uploader takes files and hands them out. It is safe for concurrent use.
@@ -61,6 +62,9 @@ func New(parts Parts) *Uploader {
 	}
 	if parts.Meter.Done == nil {
 		parts.Meter.Done = func(string, int64) {}
+	}
+	if parts.Meter.Left == nil {
+		parts.Meter.Left = func(error) {}
 	}
 	return &Uploader{parts: parts, limits: parts.Limits.filled()}
 }

@@ -109,10 +109,12 @@ func (t *transfer) put(f File, c *content) error {
 		_ = t.drop(f)
 		err = fmt.Errorf("%w: %w", errBucket, err)
 	}
-	if failed := c.failed(); failed != nil {
-		err = failed // that the bucket then failed too is no news
+	// That the bucket then failed too is no news, but what it holds of the file is.
+	reason := t.why(or(c.failed(), err))
+	if errors.Is(err, ErrLeft) && !errors.Is(reason, errBucket) {
+		t.u.parts.Meter.Left(err)
 	}
-	return t.why(err)
+	return reason
 }
 
 // why is the reason for which the whole request ends, if it does, and otherwise err.

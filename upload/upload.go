@@ -31,6 +31,8 @@ var (
 	// ErrUnavailable is in every error of a bucket that may be over soon: it could not be reached,
 	// was too busy, or did not answer in time.
 	ErrUnavailable = errors.New("the bucket is not available")
+	// ErrLeft is in the error of a Put that could not remove what it had sent.
+	ErrLeft = errors.New("left behind in the bucket")
 	// ErrNoFile says that no row has that id, or none in the state that was asked for.
 	ErrNoFile = errors.New("no such file")
 	// ErrQuota says that a user has as much as he may have. It comes as one of the next three.
@@ -49,10 +51,11 @@ var (
 type Bucket interface {
 	// Put keeps all of body under key, or nothing visible under key. It returns nil only if what is
 	// there has the size that it reports, by the bucket's own word. An error of body's Read is in the
-	// chain of the error, and it means that nothing may be kept. When Put fails, or ctx ends in its middle, what was sent so far is removed
-	// again, on a context of its own; if even that fails, the janitor finds it by the row. An answer
-	// that was lost is settled by asking, never by guessing (RULE-26). Keys are used once. Put returns
-	// only when nothing reads the body or holds a page any more.
+	// chain of the error, and it means that nothing may be kept. When Put fails, or ctx ends in its
+	// middle, what was sent so far is removed again, on a context of its own; if even that fails, the
+	// error is ErrLeft too, and the janitor finds it by the row. An answer that was lost is settled by
+	// asking, never by guessing (RULE-26). Keys are used once. Put returns only when nothing reads the
+	// body or holds a page any more.
 	Put(ctx context.Context, key string, body Body, meta Meta) (Object, error)
 
 	// Open reads length bytes of an object from offset on; a length below zero means all that

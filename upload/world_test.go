@@ -56,6 +56,7 @@ type world struct {
 	mu      sync.Mutex
 	results map[string]int // as the meter was told
 	records []web.Record
+	left    []error
 }
 
 // newWorld makes a world; edits come before it starts to turn.
@@ -85,7 +86,7 @@ func newWorld(t *testing.T, edits ...func(*world)) *world {
 			Used: func(context.Context) { w.used.Add(1) },
 			Find: w.faulty.Find,
 		},
-		Meter: upload.Meter{Received: func(n int64) { w.received.Add(n) }, Done: w.note},
+		Meter: upload.Meter{Received: func(n int64) { w.received.Add(n) }, Done: w.note, Left: w.remains},
 	})
 	next, err := w.uploader.Route("/upload", w.origins)
 	if err != nil {
@@ -219,6 +220,12 @@ func (w *world) note(result string, _ int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.results[result]++
+}
+
+func (w *world) remains(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = append(w.left, err)
 }
 
 // last is the record of the request that ended last, once there are so many.

@@ -43,7 +43,7 @@ func (g *gateway) openUploads(ctx context.Context, cfg Config) error {
 	parts := upload.Parts{
 		Bucket: b, Files: g.stores.sql, Shelf: g.stores.sql, Memory: memory, Limits: cfg.limits(), Install: install,
 		Who:   upload.Asking{Session: proxy.SessionOf, Used: proxy.Used, Find: g.stores.sessions.Find},
-		Meter: upload.Meter{Received: meter.Received, Done: meter.Done},
+		Meter: upload.Meter{Received: meter.Received, Done: meter.Done, Left: g.left},
 	}
 	if s3, ok := b.(*store.S3); ok && cfg.Upload.Presign {
 		parts.Presign = s3.Presign
@@ -64,6 +64,11 @@ func (g *gateway) uploadRoute(r RouteConfig) (http.Handler, error) {
 		return nil, errLateUploads
 	}
 	return g.uploads.uploader.Route(r.Path, r.Origins)
+}
+
+// left tells the log of what a failed upload left, for whoever does not want to wait for the janitor.
+func (g *gateway) left(err error) {
+	g.log.Warn("an upload ended and could not be removed from the bucket; the janitor will try again", "error", err)
 }
 
 // swept counts what the janitor did, and tells the log what somebody should look at.
