@@ -68,18 +68,28 @@ func (d *Dir) Put(ctx context.Context, key string, body upload.Body, _ upload.Me
 	if err := check(key); err != nil {
 		return upload.Object{}, err
 	}
-	if err := d.mkdir(path.Dir(key)); err != nil {
-		return upload.Object{}, fmt.Errorf("dir: make a folder: %w", full(err))
+	f, err := d.begin(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody has removed a folder that we know: emptied ones are, by whoever cleans up.
+		d.forget()
+		f, err = d.begin(key)
 	}
-	f, err := d.root.OpenFile(key+partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return upload.Object{}, fmt.Errorf("dir: begin a file: %w", full(err))
+		return upload.Object{}, fmt.Errorf("dir: begin a file in %s: %w", d.root.Name(), full(err))
 	}
 	size, err := pour(ctx, f, body)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return upload.Object{}, errors.Join(full(err), d.discard(key+partial))
 	}
 	return d.publish(ctx, key, size)
+}
+
+// begin makes the file that a body is written into, and the folders above it.
+func (d *Dir) begin(key string) (*os.File, error) {
+	if err := d.mkdir(path.Dir(key)); err != nil {
+		return nil, err
+	}
+	return d.root.OpenFile(key+partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // publish gives a file that is whole and durable its own name.
@@ -151,6 +161,12 @@ func (d *Dir) known(dir string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.firm[dir]
+}
+
+func (d *Dir) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.firm)
 }
 
 // sync makes the entries of a folder durable.

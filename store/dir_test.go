@@ -134,6 +134,28 @@ func TestDirBusy(t *testing.T) {
 	}
 }
 
+// TestDirFolderGoes: a folder that was there and is removed is made again. One that cannot be made is
+// told of with the place of the bucket: the rest of the path says nothing to whoever mends it.
+func TestDirFolderGoes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := openDir(t, dir)
+	for _, key := range []string{"i/1/a", "i/1/b"} {
+		if err := putDir(t.Context(), t, d, key, 10); err != nil {
+			t.Errorf("Put(%q) = %v", key, err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "i")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "i"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := putDir(t.Context(), t, d, "i/1/c", 10); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Put below a file = %v, want an error that names %s", err, dir)
+	}
+}
+
 // TestDirFull: a disk that is full is told of as such, and nothing is left. The test runs itself again
 // with a limit on the size of files, which any user may set for himself.
 func TestDirFull(t *testing.T) {
