@@ -81,5 +81,12 @@ func (l Limits) part(bound, room int64) (part, lowered int64) {
 	return part, min(bound, part*int64(l.Parts))
 }
 
+// Largest is the most bytes that any file may have with a memory budget in bytes: a file has so many
+// parts at most, and one user's share of the memory has room for one of them.
+func (l Limits) Largest(memory int64) int64 {
+	_, most := l.filled().part(unbounded, NewMemory(memory).largest())
+	return most
+}
+
 // pages is a size in bytes, rounded up to whole pages.
 func pages(size int64) int64 { return (size + PageSize - 1) / PageSize * PageSize }

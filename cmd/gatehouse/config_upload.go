@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"mime"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -212,9 +211,9 @@ func (j *judge) uploadSizes() {
 	if u.MaxParts < 1 {
 		return
 	}
-	most := (u.Memory - upload.PageSize) / upload.PageSize * upload.PageSize * Size(u.MaxParts)
-	if j.bucketDir() == "" && u.MaxFileSize > most && u.MaxFileSize <= 5<<40 {
-		j.bad("upload.max_file_size", u.MaxFileSize.String(), fmt.Sprintf("needs parts that upload.memory does not hold: at most %d parts make a file", u.MaxParts), "at most "+most.String()+", or more memory")
+	most := Size(j.limits().Largest(int64(u.Memory)))
+	if u.MaxFileSize > most && u.MaxFileSize <= 5<<40 {
+		j.bad("upload.max_file_size", u.MaxFileSize.String(), fmt.Sprintf("needs parts that a quarter of upload.memory does not hold: at most %d parts make a file", u.MaxParts), "at most "+most.String()+", or more memory")
 	}
 	if u.MaxFileSize > 5<<40 {
 		j.bad("upload.max_file_size", u.MaxFileSize.String(), "more than an object of S3 can have", "at most 5TiB")
@@ -227,11 +226,10 @@ func (j *judge) between(key string, n, least, most int64) {
 	}
 }
 
-// uploadTypes checks that each is image/png or image/*.
+// uploadTypes refuses what could never match.
 func (j *judge) uploadTypes(key string, list []string) {
 	for _, text := range list {
-		parsed, params, err := mime.ParseMediaType(text)
-		if err != nil || len(params) > 0 || parsed != text || strings.Count(text, "/") != 1 {
+		if upload.CheckTypes([]string{text}) != nil || text != strings.ToLower(text) {
 			j.bad(key, text, "not a media type", "write image/png, or image/* for all of its kind, in lower case and without parameters")
 		}
 	}
