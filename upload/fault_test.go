@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/store/storetest"
@@ -58,6 +61,27 @@ func TestSettleIsRepeated(t *testing.T) {
 	eventually(t, "the first Settle", func() bool { return w.faulty.Calls(storetest.Settle) == 1 })
 	w.faulty.Heal(storetest.Settle)
 	c.want(201)
+}
+
+// A table that is away for a moment costs no upload that asks it for more of the quota on its way.
+func TestReservingIsRepeated(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.limits.Quota.Bytes = 60 * mib })
+	w.faulty.Fail(storetest.Beat, errFake)
+	go func() {
+		for w.faulty.Calls(storetest.Beat) < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		w.faulty.Heal(storetest.Beat)
+	}()
+	res := w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(5*mib))), func(r *http.Request) { r.ContentLength = -1 })
+	if res.status != 201 {
+		t.Errorf("PUT: %d %s, want 201", res.status, res.body)
+	}
+	w.faulty.Fail(storetest.Beat, errFake)
+	res = w.do("PUT", "/upload/a", io.MultiReader(strings.NewReader(random(5*mib))), func(r *http.Request) { r.ContentLength = -1 })
+	if res.status != 503 || len(w.files.In(upload.Kept)) != 1 {
+		t.Errorf("PUT while the table stays away: %d %s, want 503", res.status, res.body)
+	}
 }
 
 // RULE-24: if the row cannot be settled nor doomed, nobody is told that there is a file, and object and

@@ -16,8 +16,8 @@ const (
 	beatEvery = time.Minute
 	// rowLimit bounds one step in the table.
 	rowLimit = 10 * time.Second
-	// settleTries is how often a row is settled anew: the file is in the bucket, and only we know.
-	settleTries = 4
+	// rowTries is how often a step is tried for a file whose bytes are here.
+	rowTries = 4
 	// tidyLimit bounds what is done after a failure.
 	tidyLimit = 10 * time.Second
 )
@@ -50,12 +50,29 @@ func (t *transfer) begin(f File, least int64) (reserved int64, err error) {
 	return 0, t.why(fmt.Errorf("%w: %w", errRows, err))
 }
 
+// insist tries a step until the table gives a clear word, a few times: an answer that was lost, or a
+// short outage, must not cost a file whose bytes are here.
+func insist(ctx context.Context, step func() error) error {
+	for try := 1; ; try++ {
+		err := step()
+		if err == nil || errors.Is(err, ErrNoFile) || errors.Is(err, ErrQuota) || try == rowTries {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(try) * 200 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // reserve makes the reservation of a file under way larger, to more or at least to size.
 func (t *transfer) reserve(f File, size, more int64) (reserved int64, err error) {
-	err = t.heartbeat(t.in.ctx, f, more)
+	beat := func() error { return t.heartbeat(t.in.ctx, f, more) }
+	err = insist(t.in.ctx, beat)
 	if errors.Is(err, ErrQuota) && more > size {
 		more = size
-		err = t.heartbeat(t.in.ctx, f, more)
+		err = insist(t.in.ctx, beat)
 	}
 	return more, err
 }
@@ -96,23 +113,16 @@ func (t *transfer) beat(f File) (stop func()) {
 	return func() { cancel(); done.Wait() }
 }
 
-// settle says that a file is kept. An answer that was lost, or a short outage, must not cost a file
-// that is there.
+// settle says that a file is kept: it is in the bucket, and only we know.
 func (t *transfer) settle(f File) error {
-	ctx, cancel := t.detached(settleTries * rowLimit)
+	ctx, cancel := t.detached(rowTries * rowLimit)
 	defer cancel()
-	var err error
-	for try := range settleTries {
-		if err = t.settleOnce(ctx, f); err == nil {
-			return nil
-		}
-		if errors.Is(err, ErrNoFile) {
-			return fmt.Errorf("%w: %w", errGivenUp, err)
-		}
-		select {
-		case <-time.After(time.Duration(try+1) * 200 * time.Millisecond):
-		case <-ctx.Done():
-		}
+	err := insist(ctx, func() error { return t.settleOnce(ctx, f) })
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNoFile):
+		return fmt.Errorf("%w: %w", errGivenUp, err)
 	}
 	return fmt.Errorf("%w: %w", errUnsettled, err)
 }
