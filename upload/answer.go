@@ -42,7 +42,7 @@ func (at *route) json(f File) fileJSON {
 func (at *route) report(w http.ResponseWriter, r *http.Request, d delivery, t *transfer) error {
 	out := &web.RecordOf(r.Context()).Outcome
 	out.Event = "upload"
-	var faults []error
+	var faults, ours []error
 	first := (*web.Error)(nil)
 	files := make([]any, 0, len(t.results))
 	for _, one := range t.results {
@@ -55,9 +55,15 @@ func (at *route) report(w http.ResponseWriter, r *http.Request, d delivery, t *t
 			first = e
 		}
 		faults = append(faults, one.err)
+		if e.Status >= http.StatusInternalServerError {
+			ours = append(ours, one.err)
+		}
 		files = append(files, faultJSON{one.name, title(e), e.Text, e.Status})
 	}
 	out.Cause = errors.Join(faults...)
+	if len(faults) < len(files) { // what a client did wrong is no reason to warn of an answer that went well
+		out.Cause = errors.Join(ours...)
+	}
 	switch {
 	case d.boundary == "":
 		w.Header().Set("Location", at.json(t.results[0].file).URL)

@@ -179,7 +179,18 @@ func TestFormOfSeveralFiles(t *testing.T) {
 		if res.status != 207 || len(got.Files) != 3 || got.Files[1].Status != 502 || got.Files[1].Name != "b.txt" || got.Files[2].SHA256 != sumOf("three") {
 			t.Fatalf("the answer is %d %s, want 207 with the second failed", res.status, res.body)
 		}
+		if rec := w.last(0); !errors.Is(rec.Outcome.Cause, errFake) {
+			t.Errorf("the cause is %v, want the bucket's fault: somebody has to look at it", rec.Outcome.Cause)
+		}
 		w.bucketMinus(w.files.In(upload.Doomed)[0].Key)
+	})
+	t.Run("one is refused", func(t *testing.T) {
+		w := newWorld(t, func(w *world) { w.limits.Deny = []string{"text/html"} })
+		body, kind := formOf(t, piece{"f", "a.html", "<html>"}, piece{"f", "b.txt", "two"})
+		res := w.do("POST", "/upload", body, kind)
+		if rec := w.last(0); res.status != 207 || rec.Outcome.Cause != nil {
+			t.Errorf("it ended with %d and the cause %v, want 207 and none: the client knows", res.status, rec.Outcome.Cause)
+		}
 	})
 	t.Run("UP-07/all fail", func(t *testing.T) {
 		w := newWorld(t)
