@@ -40,6 +40,7 @@ func (g *gateway) run(ctx context.Context, load func() (Config, error)) error {
 	}
 	all.Go(func() error { return g.stores.run(hearing, cfg.Session.TTL) })
 	all.Go(func() error { g.watch(ctx, load); return nil })
+	all.Go(func() error { breathe(ctx); return nil })
 	all.Go(func() error { newOutages(g.log.Logger, g.metrics.Part).watch(ctx, g.health); return nil })
 	if g.uploads != nil {
 		all.Go(func() error { g.uploads.janitor.Run(ctx); return nil })
