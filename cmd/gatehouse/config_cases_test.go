@@ -89,6 +89,7 @@ func TestFaults(t *testing.T) {
 
 		{"CF-04/ttl over the maximum", least + "session: {ttl: 24h}", "session.ttl", "longer than session.max_lifetime"},
 		{"CF-04/no ttl", least + "session: {ttl: 0s}", "session.ttl", "too short"},
+		{"CF-04/Redis is never believed", least + "session: {max_unverified: 0s}", "session.max_unverified", "at least 5s"},
 		{"CF-04/longer than cookies live", least + "session: {max_lifetime: 9601h}", "session.max_lifetime", "400 days"},
 		{"CF-04/Postgres without keys", least + `store: {database: "postgres://u:pa55word@127.0.0.1/x"}`, "secret.keys_file", "all replicas share"},
 		{"RULE-29/database", least + `store: {database: "mysql://u:pa55word@127.0.0.1/x"}` + "\nsecret: {keys_file: /nowhere}", "store.database", "not a Postgres address"},
