@@ -61,6 +61,8 @@ const (
 	sweepLimit = 10 * time.Minute
 	// sweepMost is how many rows, unfinished uploads and objects one sweep looks at, each.
 	sweepMost = 1000
+	// faultsMost is how many failures of one kind end what a sweep does: the rest would fail likewise.
+	faultsMost = 10
 	// keysAtOnce is how many keys the rows are asked for in one question.
 	keysAtOnce = 200
 )
@@ -147,12 +149,14 @@ func (j *Janitor) Sweep(ctx context.Context) (s Swept, err error) {
 	return s, errors.Join(claim, remove, abort, walk)
 }
 
-// remove clears doomed files away. One that cannot be removed does not keep the others.
+// remove clears doomed files away, in no order: some that can never be removed, such as objects under a
+// legal hold, would otherwise keep all those behind them.
 func (j *Janitor) remove(ctx context.Context) (removed int, err error) {
 	files, err := j.parts.Rows.Doomed(ctx, j.parts.Stale, sweepMost)
 	if err != nil {
 		return 0, err
 	}
+	rand.Shuffle(len(files), func(a, b int) { files[a], files[b] = files[b], files[a] }) //nolint:gosec // nobody gains by guessing it
 	var faults []error
 	for _, f := range files {
 		err := j.parts.Attic.Delete(ctx, f.Key)
@@ -163,27 +167,35 @@ func (j *Janitor) remove(ctx context.Context) (removed int, err error) {
 			removed++
 			continue
 		}
-		if faults = append(faults, err); errors.Is(err, ErrUnavailable) || ctx.Err() != nil || len(faults) == 10 {
-			break // the rest would fail likewise
+		if faults = append(faults, err); hopeless(ctx, faults) {
+			break
 		}
 	}
 	return removed, errors.Join(faults...)
 }
 
-// abort ends unfinished uploads that no row wants.
+// abort ends unfinished uploads that no row wants. One that cannot be ended does not keep the others.
 func (j *Janitor) abort(ctx context.Context) (aborted int, err error) {
+	var faults []error
 	for u, err := range j.Strays(ctx) {
-		if err != nil {
-			return aborted, err
+		if err == nil {
+			err = j.parts.Attic.Abort(ctx, u)
 		}
-		if err := j.parts.Attic.Abort(ctx, u); err != nil {
-			return aborted, err
+		if err == nil {
+			aborted++
+		} else if faults = append(faults, err); hopeless(ctx, faults) {
+			break
 		}
-		if aborted++; aborted == sweepMost {
+		if aborted == sweepMost {
 			break
 		}
 	}
-	return aborted, nil
+	return aborted, errors.Join(faults...)
+}
+
+// hopeless reports whether what follows would fail as the last of the faults did.
+func hopeless(ctx context.Context, faults []error) bool {
+	return errors.Is(faults[len(faults)-1], ErrUnavailable) || ctx.Err() != nil || len(faults) == faultsMost
 }
 
 // walk looks at the next objects and counts those without a row. It reports whether they were the last.

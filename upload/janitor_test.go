@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -20,7 +21,7 @@ type attic struct {
 	unfinished []upload.Unfinished
 	aborted    []string
 	listed     int              // objects that were yielded
-	faults     map[string]error // by key: of Delete; "": of listing
+	faults     map[string]error // by key: of Delete and Abort; "": of listing
 }
 
 func (a *attic) Delete(_ context.Context, key string) error {
@@ -50,6 +51,9 @@ func (a *attic) Unfinished(_ context.Context, prefix string) iter.Seq2[upload.Un
 }
 
 func (a *attic) Abort(_ context.Context, u upload.Unfinished) error {
+	if err := a.faults[u.Key]; err != nil {
+		return err
+	}
 	a.aborted = append(a.aborted, u.Key)
 	a.unfinished = slices.DeleteFunc(a.unfinished, func(have upload.Unfinished) bool { return have == u })
 	return nil
@@ -103,8 +107,8 @@ func (r *remains) Claim(_ context.Context, stale time.Duration, limit int) (n in
 }
 
 func (r *remains) Doomed(_ context.Context, stale time.Duration, limit int) (files []upload.File, err error) {
-	for key, row := range r.rows {
-		if len(files) < limit && row.state == upload.Doomed && (row.cleared.IsZero() || time.Since(row.cleared) >= stale) {
+	for _, key := range slices.Sorted(maps.Keys(r.rows)) {
+		if row := r.rows[key]; len(files) < limit && row.state == upload.Doomed && (row.cleared.IsZero() || time.Since(row.cleared) >= stale) {
 			files = append(files, upload.File{ID: key, Key: key, State: upload.Doomed})
 		}
 	}
@@ -250,6 +254,34 @@ func TestJanitorOutages(t *testing.T) {
 		}
 		r.fault = nil
 		sweep(t, j, upload.Swept{Whole: true})
+	})
+}
+
+// UP-11: what can never be removed keeps nothing else for ever, however much of it there is.
+func TestJanitorHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, r, j := cellar()
+		held := errors.New("under a legal hold")
+		for i := range 60 {
+			key := fmt.Sprintf("install/%02d", i)
+			r.rows[key] = &remnant{state: upload.Doomed}
+			a.put(key)
+			if i < 30 {
+				a.faults[key] = held
+			}
+		}
+		for n := range 6 {
+			a.begun(fmt.Sprintf("install/lost%d", n), time.Hour)
+		}
+		a.faults["install/lost1"] = held
+		for range 100 {
+			if _, err := j.Sweep(t.Context()); !errors.Is(err, held) {
+				t.Fatalf("Sweep: %v, want what cannot be removed", err)
+			}
+		}
+		if len(a.objects) != 30 || len(a.aborted) != 5 {
+			t.Errorf("%d objects are left and %d uploads were aborted, want the 30 that are held, and all but one", len(a.objects), len(a.aborted))
+		}
 	})
 }
 
