@@ -88,5 +88,13 @@ func (l Limits) Largest(memory int64) int64 {
 	return most
 }
 
+// Unknown is the size in bytes of the parts of a file whose length is not told beforehand, with a memory
+// budget in bytes: so much of the memory it has reserved.
+func (l Limits) Unknown(memory int64) int64 {
+	l = l.filled()
+	size, _ := l.part(l.bound(-1), NewMemory(memory).largest())
+	return size
+}
+
 // pages is a size in bytes, rounded up to whole pages.
 func pages(size int64) int64 { return (size + PageSize - 1) / PageSize * PageSize }

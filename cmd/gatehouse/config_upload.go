@@ -218,6 +218,18 @@ func (j *judge) uploadSizes() {
 	if u.MaxFileSize > 5<<40 {
 		j.bad("upload.max_file_size", u.MaxFileSize.String(), "more than an object of S3 can have", "at most 5TiB")
 	}
+	j.uploadUnbounded()
+}
+
+// uploadUnbounded says what it costs to set no bound: nobody who leaves it out thinks of the memory.
+func (j *judge) uploadUnbounded() {
+	u := j.Upload
+	size := Size(j.limits().Unknown(int64(u.Memory)))
+	if u.MaxFileSize > 0 || size <= u.PartSize || !j.uploads() {
+		return
+	}
+	j.warn("upload.max_file_size", fmt.Sprintf("0: each file whose length is not told beforehand may become the largest there is, and reserves %s, so that %d of them fill upload.memory. Write the size that you expect",
+		size, u.Memory/(size+upload.PageSize)))
 }
 
 func (j *judge) between(key string, n, least, most int64) {
