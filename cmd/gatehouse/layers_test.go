@@ -77,7 +77,7 @@ var homes = map[string][]string{
 // s3Files are the one type that speaks to S3.
 var s3Files = []string{
 	"store/s3.go", "store/s3_client.go", "store/s3_put.go", "store/s3_multi.go", "store/s3_part.go",
-	"store/s3_sums.go", "store/s3_attic.go", "store/s3_fault.go", "store/s3_presign.go",
+	"store/s3_sums.go", "store/s3_attic.go", "store/s3_fault.go", "store/s3_presign.go", "store/s3_brief.go",
 }
 
 // source is one Go file, as far as its imports go.
