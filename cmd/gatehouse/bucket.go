@@ -47,6 +47,8 @@ func newBucket(ctx context.Context, cfg Config, observe store.Observe) (bucket, 
 // made for a database next door, does not wait for it.
 const bucketLimit = 5 * time.Second
 
+var errNoAnswer = fmt.Errorf("no answer within %v", bucketLimit)
+
 // lookout looks at the bucket from time to time, beside the probes that ask how it is.
 type lookout struct {
 	bucket upload.Bucket
@@ -68,12 +70,16 @@ func (l *lookout) ask(context.Context) error {
 	return l.last
 }
 
-// look asks for an object that is not there: whoever can say so is there, and knows us.
+// look opens an object that is not there: whoever can say so is there, and knows us. To describe it would
+// not do: S3 answers that without a text, and so alike where the bucket itself is missing.
 func (l *lookout) look() {
-	ctx, cancel := context.WithTimeout(context.Background(), bucketLimit)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), bucketLimit, errNoAnswer)
 	defer cancel()
-	_, err := l.bucket.Stat(ctx, "self-test/absent")
-	if errors.Is(err, upload.ErrNoObject) {
+	body, _, err := l.bucket.Open(ctx, "self-test/absent", 0, 1)
+	switch {
+	case err == nil:
+		err = body.Close()
+	case errors.Is(err, upload.ErrNoObject):
 		err = nil
 	}
 	l.mu.Lock()

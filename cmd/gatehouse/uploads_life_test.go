@@ -175,6 +175,20 @@ func TestUploadsOutage(t *testing.T) {
 	r.wantSound(t, 0)
 }
 
+// UP-11: a bucket that is missing is no bucket that answers, though its server does.
+func TestUploadsNoBucket(t *testing.T) {
+	r := newRig(t)
+	r.uploading()
+	r.intoS3(storetest.S3(t))
+	r.edit("s3://"+storetest.S3Bucket, "s3://nobody-made-it")
+	r.start()
+	r.eventually("degraded", func() bool {
+		status, body := r.get(r.admin + "/readyz")
+		return status == http.StatusOK && strings.Contains(body, `"degraded":["bucket"]`)
+	})
+	r.eventually("told of", func() bool { return strings.Contains(r.log.String(), "there is no such bucket: make it") })
+}
+
 // CF-04: a wrong secret key is found by check, and shown nowhere.
 func TestUploadsWrongKey(t *testing.T) {
 	r := newRig(t)
