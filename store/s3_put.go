@@ -112,8 +112,8 @@ func (b *S3) putObject(ctx context.Context, t target, p *part) (echoed string, e
 }
 
 // settle asks the bucket what became of t: after an answer that does not prove it, or that was lost
-// (failed). Whatever is there and is not t, whole, is removed. A server that is silent is not asked for
-// that too: who sends has waited long enough, and the janitor has the row.
+// (failed). Whatever is there and is not t, whole, is removed. A server that does not even tell what it has
+// is not asked for that too: who sends has waited long enough, and the janitor has the row.
 func (b *S3) settle(ctx context.Context, t target, size int64, failed error) (upload.Object, error) {
 	own, cancel := b.detached(ctx)
 	defer cancel()
@@ -127,8 +127,8 @@ func (b *S3) settle(ctx context.Context, t target, size int64, failed error) (up
 		err = fmt.Errorf("%w: it has nothing", errShort)
 	case errors.Is(err, upload.ErrNoObject):
 		err = nil // as was to be expected
-	case errors.Is(err, errSilent):
-		return upload.Object{}, errors.Join(failed, err)
+	case errors.Is(err, upload.ErrUnavailable):
+		return upload.Object{}, errors.Join(failed, fmt.Errorf("%w: %s: %w", upload.ErrLeft, b.prefix+t.key, err))
 	}
 	return upload.Object{}, errors.Join(failed, err, b.discard(ctx, t.key))
 }

@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -183,7 +182,7 @@ func (u *Uploader) send(w http.ResponseWriter, r *http.Request, body io.Reader, 
 		n, err := io.CopyN(w, body, min(left, chunk))
 		left -= n
 		if err != nil {
-			return fmt.Errorf("send a file: %d bytes are left: %w", left, errors.Join(err))
+			return fmt.Errorf("send a file: %d bytes are left: %w", left, err)
 		}
 		u.parts.Who.Used(r.Context())
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	errBucket  = errors.New("the bucket did not take the file")
+	errBucket  = errors.New("a fault of the bucket")
 	errShort   = fmt.Errorf("%w: it kept another number of bytes than were sent", errBucket)
 	errNothing = errors.New("no file was chosen")
 )

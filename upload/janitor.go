@@ -3,6 +3,7 @@ package upload
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"time"
@@ -171,7 +172,7 @@ func (j *Janitor) remove(ctx context.Context) (removed int, err error) {
 			break
 		}
 	}
-	return removed, errors.Join(faults...)
+	return removed, one(faults)
 }
 
 // abort ends unfinished uploads that no row wants. One that cannot be ended does not keep the others.
@@ -190,7 +191,15 @@ func (j *Janitor) abort(ctx context.Context) (aborted int, err error) {
 			break
 		}
 	}
-	return aborted, errors.Join(faults...)
+	return aborted, one(faults)
+}
+
+// one is the first of the faults, and how many more there were: ten of them seldom have ten reasons.
+func one(faults []error) error {
+	if len(faults) < 2 {
+		return errors.Join(faults...)
+	}
+	return fmt.Errorf("%w (and %d more)", faults[0], len(faults)-1)
 }
 
 // hopeless reports whether what follows would fail as the last of the faults did.

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -277,6 +278,8 @@ func TestJanitorHeld(t *testing.T) {
 		for range 100 {
 			if _, err := j.Sweep(t.Context()); !errors.Is(err, held) {
 				t.Fatalf("Sweep: %v, want what cannot be removed", err)
+			} else if n := strings.Count(err.Error(), "legal hold"); n > 2 {
+				t.Fatalf("Sweep: %v: one reason is told %d times", err, n)
 			}
 		}
 		if len(a.objects) != 30 || len(a.aborted) != 5 {

@@ -31,8 +31,9 @@ var (
 	// ErrUnavailable is in every error of a bucket that may be over soon: it could not be reached,
 	// was too busy, or did not answer in time.
 	ErrUnavailable = errors.New("the bucket is not available")
-	// ErrLeft is in the error of a Put that could not remove what it had sent.
-	ErrLeft = errors.New("left behind in the bucket")
+	// ErrLeft is in the error of a Put that could not remove what it had sent, or not find out whether
+	// there was anything.
+	ErrLeft = errors.New("perhaps left behind in the bucket")
 	// ErrNoFile says that no row has that id, or none in the state that was asked for.
 	ErrNoFile = errors.New("no such file")
 	// ErrQuota says that a user has as much as he may have. It comes as one of the next three.
