@@ -239,6 +239,42 @@ func TestOutages(t *testing.T) {
 	}
 }
 
+// RULE-05: while the database is away, /readyz and Redis go through the steps that docs/operations.md tells
+// of: the process answers, then Redis, and after session.max_unverified nobody.
+func TestUnverified(t *testing.T) {
+	t.Parallel() // it waits for seconds
+	pg, red := storetest.Postgres(t), storetest.Redis(t)
+	r := newRig(t)
+	r.shared(pg.URL, red.URL)
+	r.edit("log: {format: json}", "log: {format: json}\nsession: {max_unverified: 8s}")
+	r.start()
+	b := r.browser()
+	b.signIn(r.public+"/", "alice@corp.test")
+	degraded := func(want string) func() bool {
+		return func() bool {
+			status, body := r.get(r.admin + "/readyz")
+			return status == http.StatusOK && strings.Contains(body, `"degraded":[`+want+`]`)
+		}
+	}
+	answers := func(want int) {
+		t.Helper()
+		resp := r.ask(b.cookie(), "/")
+		if resp.StatusCode != want || len(resp.Header["Set-Cookie"]) > 0 {
+			t.Errorf("%s, Set-Cookie %q; want %d and none", resp.Status, resp.Header["Set-Cookie"], want)
+		}
+	}
+	r.eventually("nothing is degraded", degraded(``))
+	answers(http.StatusOK) // and Redis has it
+	pg.Stop()
+	r.eventually("the lease lapses", degraded(`"database","memory"`))
+	answers(http.StatusOK)
+	r.eventually("Redis is no longer believed", degraded(`"database","memory","revocations"`))
+	answers(http.StatusServiceUnavailable)
+	pg.Start()
+	r.eventually("all is well again", degraded(``))
+	answers(http.StatusOK)
+}
+
 // CF-04: a wrong password of Redis is found by check, not by the first sign-in. Gatehouse itself starts,
 // for Redis may be down at any time, and says what is degraded.
 func TestWrongRedisPassword(t *testing.T) {
