@@ -12,7 +12,7 @@ const (
 	// first byte. Keys are hashes, so they spread evenly.
 	tierShards = 256
 	// tierHalf bounds one generation of one shard. Two generations of all shards are 131,072 sessions;
-	// docs/performance.md has what they weigh.
+	// docs/operations.md has what they weigh.
 	tierHalf = 256
 )
 
