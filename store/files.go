@@ -205,7 +205,7 @@ func (s *SQL) Settle(ctx context.Context, f upload.File) (err error) {
 // Doom keeps the contract of upload.Files. What is doomed already stays so.
 func (s *SQL) Doom(ctx context.Context, id string) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "file_doom", start, outcome(err)) }(time.Now())
-	if !fileID(id) {
+	if !upload.IsID(id) {
 		return fmt.Errorf("doom file: %w", upload.ErrNoFile)
 	}
 	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -238,19 +238,4 @@ func affected(result sql.Result, err error) (int, error) {
 	}
 	n, err := result.RowsAffected()
 	return int(n), err
-}
-
-// fileID reports whether a text has the form of an id. Clients send any text as one, and Postgres
-// takes NUL and broken UTF-8 in none.
-func fileID(text string) bool {
-	if len(text) != 36 {
-		return false
-	}
-	for i := range len(text) {
-		c := text[i]
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && c != '-' {
-			return false
-		}
-	}
-	return true
 }

@@ -29,7 +29,7 @@ type ownedFile struct {
 // everybody's; those older than the file with the id before (empty: from the newest on); at most
 // limit. A before that is no id is upload.ErrNoFile.
 func (s *SQL) ListFiles(ctx context.Context, email, before string, limit int) ([]FileInfo, error) {
-	if before != "" && !fileID(before) {
+	if before != "" && !upload.IsID(before) {
 		return nil, upload.ErrNoFile
 	}
 	var rows []*ownedFile

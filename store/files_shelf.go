@@ -13,7 +13,7 @@ import (
 // File keeps the contract of upload.Shelf.
 func (s *SQL) File(ctx context.Context, id string) (f upload.File, err error) {
 	defer func(start time.Time) { s.observe.note("database", "file_find", start, outcome(err)) }(time.Now())
-	if !fileID(id) {
+	if !upload.IsID(id) {
 		return upload.File{}, upload.ErrNoFile
 	}
 	var row file
@@ -30,7 +30,7 @@ func (s *SQL) File(ctx context.Context, id string) (f upload.File, err error) {
 // List keeps the contract of upload.Shelf. A cursor that is no id is ErrNoFile.
 func (s *SQL) List(ctx context.Context, owner int64, before string, limit int) (files []upload.File, err error) {
 	defer func(start time.Time) { s.observe.note("database", "file_list", start, outcome(err)) }(time.Now())
-	if before != "" && !fileID(before) {
+	if before != "" && !upload.IsID(before) {
 		return nil, upload.ErrNoFile
 	}
 	var rows []*file

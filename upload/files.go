@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/web"
@@ -33,7 +32,7 @@ func (at *route) get(w http.ResponseWriter, r *http.Request, name string) error 
 		return at.list(w, r, s)
 	case name == "config":
 		return at.config(w, r, s)
-	case isID(name):
+	case IsID(name):
 		return at.fetch(w, r, s, name)
 	}
 	return notFound()
@@ -45,7 +44,7 @@ func (at *route) list(w http.ResponseWriter, r *http.Request, s auth.Session) er
 	q := r.URL.Query()
 	limit, err := strconv.Atoi(or(q.Get("limit"), strconv.Itoa(listLength)))
 	before := q.Get("before")
-	if err != nil || limit < 1 || limit > listMost || before != "" && !isID(before) {
+	if err != nil || limit < 1 || limit > listMost || before != "" && !IsID(before) {
 		return web.Fail(http.StatusBadRequest, fmt.Sprintf("A limit is a number from 1 to %d, and before is the id of a file.", listMost), nil)
 	}
 	owner := s.User.ID
@@ -168,17 +167,4 @@ func (at *route) remove(w http.ResponseWriter, r *http.Request, id string) error
 // seesAll reports whether somebody may list and read the files of all.
 func (u *Uploader) seesAll(s auth.Session) bool {
 	return slices.ContainsFunc(s.User.Roles, func(role string) bool { return slices.Contains(u.limits.SeeAll, role) })
-}
-
-// isID reports whether a name is a file's id, as newID makes them.
-func isID(name string) bool {
-	if len(name) != 36 || strings.Trim(name, "0123456789abcdef-") != "" {
-		return false
-	}
-	for i, c := range name {
-		if (c == '-') != (i == 8 || i == 13 || i == 18 || i == 23) {
-			return false
-		}
-	}
-	return true
 }

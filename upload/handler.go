@@ -135,10 +135,10 @@ func (at *route) serve(w http.ResponseWriter, r *http.Request) (whole bool, err 
 		return at.receive(w, r, name)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return false, at.get(w, r, name)
-	case r.Method == http.MethodDelete && isID(name):
+	case r.Method == http.MethodDelete && IsID(name):
 		return false, at.remove(w, r, name)
 	case r.Method == http.MethodPost:
-		if id, _ := strings.CutSuffix(name, "/delete"); isID(id) && id != name { // a form can do no DELETE
+		if id, _ := strings.CutSuffix(name, "/delete"); IsID(id) && id != name { // a form can do no DELETE
 			return false, at.remove(w, r, id)
 		}
 	}

@@ -10,13 +10,13 @@ func TestIDsSortByTime(t *testing.T) {
 	last := ""
 	for i := range 5000 {
 		id := newID(start.Add(time.Duration(i) * time.Microsecond))
-		if !isID(id) || id[14] != '7' || id <= last {
+		if !IsID(id) || id[14] != '7' || id <= last {
 			t.Fatalf("%q comes after %q", id, last)
 		}
 		last = id
 	}
 	for _, name := range []string{"", "page.js", last + "0", last[1:], "0199000-00000-7000-8000-0000000000001", "0199000G-0000-7000-8000-000000000001"} {
-		if isID(name) {
+		if IsID(name) {
 			t.Errorf("%q is taken for an id", name)
 		}
 	}

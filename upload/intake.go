@@ -2,9 +2,7 @@ package upload
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -139,16 +137,4 @@ func (t *transfer) may() error {
 		return auth.ErrRevoked
 	}
 	return fmt.Errorf("%w: %w", errRows, err)
-}
-
-// newID makes a UUID of version 7 (RFC 9562, section 5.7): milliseconds first and then their fractions
-// (section 6.2, method 3), so that the files that somebody sends one after the other sort so, and then
-// chance. It names a file and opens nothing.
-func newID(now time.Time) string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	fraction := now.UnixNano() % int64(time.Millisecond) << 12 / int64(time.Millisecond)
-	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16|0x7000|uint64(fraction))
-	id[8] = id[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
