@@ -113,8 +113,9 @@ func (at *route) config(w http.ResponseWriter, r *http.Request, s auth.Session) 
 		return public(fmt.Errorf("%w: %w", errRows, err))
 	}
 	l := at.u.limits
+	_, largest := l.part(l.bound(-1), at.u.parts.Memory.largest()) // there is one, even where none was set
 	return web.JSON(w, r, configJSON{
-		MaxFileSize: l.MaxFileSize, MaxRequestSize: l.MaxRequestSize, MaxFiles: l.MaxFiles, Digest: l.Digest,
+		MaxFileSize: largest, MaxRequestSize: l.MaxRequestSize, MaxFiles: l.MaxFiles, Digest: l.Digest,
 		Allow: append([]string{}, l.Allow...), Deny: append([]string{}, l.Deny...), // never null
 		Quota: useJSON{l.Quota.Bytes, l.Quota.Files, l.Quota.Live},
 		Used:  useJSON{has.Bytes, has.Files, has.Live},

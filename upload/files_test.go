@@ -119,6 +119,10 @@ func TestConfig(t *testing.T) {
 	if got.MaxFileSize != 7*mib || got.MaxFiles != 3 || got.Allow[0] != "text/*" || got.Deny == nil || got.Digest != "sha256" || got.Quota.Uploads != 2 || got.Used.Bytes != 5 || got.Used.Files != 1 {
 		t.Errorf("the limits are %s", res.body)
 	}
+	w = newWorld(t, func(w *world) { w.limits = upload.Limits{Parts: 3, Part: mib} })
+	if res := w.do("GET", "/upload/config", nil); !strings.Contains(res.body, `"max_file_size":47185920,`) {
+		t.Errorf("without a bound the limits are %s, want three parts of the 15 MiB that one user's share holds", res.body)
+	}
 }
 
 // RULE-25: a file is saved, and never shown, run or framed on our own host.
