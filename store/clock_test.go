@@ -197,3 +197,28 @@ func TestNotifyStorm(t *testing.T) {
 		}
 	})
 }
+
+// RULE-01: a revocation that comes right behind a tick is heard at once.
+func TestBellBehindTick(t *testing.T) {
+	t.Parallel()
+	timeless(t, func(t *testing.T, s *SQL) {
+		polls := 0
+		s.observe = func(tier, _, _ string, _ time.Duration) {
+			if tier == "feed" {
+				polls++
+			}
+		}
+		bell := make(chan struct{}, 1)
+		f := NewFeed(FeedConfig{SQL: s, TTL: time.Hour})
+		stop := aside(t, func(ctx context.Context) { f.follow(ctx, bell) })
+		time.Sleep(pollEvery + time.Microsecond)
+		synctest.Wait()
+		before := polls
+		ring(bell)
+		synctest.Wait()
+		if polls != before+1 {
+			t.Errorf("%d polls after the tick, %d after the bell, want one more", before, polls)
+		}
+		stop()
+	})
+}
