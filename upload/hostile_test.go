@@ -59,7 +59,7 @@ func TestHostileFormsAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			temp := t.TempDir()
 			t.Setenv("TMPDIR", temp)
-			w := newWorld(t, func(w *world) { w.limits = upload.Limits{Part: mib} })
+			w := newWorld(t, func(w *world) { w.limits, w.memory = upload.Limits{Part: mib}, upload.NewMemory(512*mib) }) // room for all
 			grown := heap()
 			var all sync.WaitGroup
 			for range 50 {
