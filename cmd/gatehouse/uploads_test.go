@@ -195,9 +195,10 @@ func TestUploads(t *testing.T) {
 				}
 			})
 			t.Run("metrics", func(t *testing.T) {
-				if _, text := r.get(r.admin + "/metrics"); !strings.Contains(text, `gatehouse_uploads_total{result="kept"} 4`) || !strings.Contains(text, `gatehouse_part_up{part="bucket"} 1`) {
-					t.Errorf("metrics lack the uploads")
-				}
+				r.eventually("the uploads, and the bucket once somebody has looked at it", func() bool {
+					_, text := r.get(r.admin + "/metrics")
+					return strings.Contains(text, `gatehouse_uploads_total{result="kept"} 4`) && strings.Contains(text, `gatehouse_part_up{part="bucket"} 1`)
+				})
 			})
 			r.wantSound(t, 0)
 		})
