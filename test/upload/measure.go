@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 )
@@ -62,6 +63,7 @@ type result struct {
 	rate float64 // bytes a second
 	cpu  float64 // seconds a GiB
 	peak float64 // resident bytes at most
+	back float64 // times that a client was told to come again, and did
 }
 
 func (l load) compare(ctx context.Context, store string, p plan, subjects []subject) error {
@@ -86,16 +88,17 @@ func (l load) compare(ctx context.Context, store string, p plan, subjects []subj
 func (l load) report(store string, p plan, subjects []subject, found map[string][]result) {
 	fmt.Printf("\n%s; S3 is %s; medians of %d rounds\n", l.name, store, p.rounds)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\tMiB/s\tCPU s/GiB\tof the relay\tpeak RSS MiB\t")
+	fmt.Fprintln(table, "\tMiB/s\tCPU s/GiB\tof the relay\tpeak RSS MiB\tcame again\t")
 	for _, s := range subjects {
 		if len(found[s.name]) == 0 {
 			continue
 		}
 		cpu := median(found[s.name], func(r result) float64 { return r.cpu })
-		fmt.Fprintf(table, "%s\t%.0f\t%.2f\t%.2f ×\t%.0f\t\n", s.name,
+		fmt.Fprintf(table, "%s\t%.0f\t%.2f\t%.2f ×\t%.0f\t%.0f\t\n", s.name,
 			median(found[s.name], func(r result) float64 { return r.rate })/mib, cpu,
 			cpu/median(found[s.floor], func(r result) float64 { return r.cpu }),
-			median(found[s.name], func(r result) float64 { return r.peak })/mib)
+			median(found[s.name], func(r result) float64 { return r.peak })/mib,
+			median(found[s.name], func(r result) float64 { return r.back }))
 	}
 	table.Flush()
 }
@@ -133,7 +136,8 @@ func (l load) measure(ctx context.Context, s subject) (result, error) {
 		return result{}, err
 	}
 	start := time.Now()
-	if err := l.send(ctx, s); err != nil {
+	back, err := l.send(ctx, s)
+	if err != nil {
 		return result{}, err
 	}
 	took := time.Since(start)
@@ -142,11 +146,15 @@ func (l load) measure(ctx context.Context, s subject) (result, error) {
 		return result{}, err
 	}
 	peak, err := peakMemory(s.pid)
-	return result{rate: bytes / took.Seconds(), cpu: (after - before).Seconds() / bytes * gib, peak: float64(peak)}, err
+	return result{rate: bytes / took.Seconds(), cpu: (after - before).Seconds() / bytes * gib, peak: float64(peak), back: float64(back)}, err
 }
 
-// send sends all files and returns the first error.
-func (l load) send(ctx context.Context, s subject) error {
+// comesAgain is how often a client does so for one file.
+const comesAgain = 60
+
+// send sends all files and returns the first error. A client that is told to come again does so, as the
+// upload page does, and that is counted.
+func (l load) send(ctx context.Context, s subject) (back int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	left := make(chan int, l.count)
@@ -155,10 +163,25 @@ func (l load) send(ctx context.Context, s subject) error {
 	}
 	close(left)
 	var wg sync.WaitGroup
+	var again atomic.Int64
+	one := func(i int) error {
+		for try := 0; ; try++ {
+			err := s.put(ctx, i, l.size, random(l.size))
+			var full busy
+			if !errors.As(err, &full) || try == comesAgain {
+				return err
+			}
+			again.Add(1)
+			select {
+			case <-time.After(full.after):
+			case <-ctx.Done():
+			}
+		}
+	}
 	for range l.atOnce {
 		wg.Go(func() {
 			for i := range left {
-				if err := s.put(ctx, i, l.size, random(l.size)); err != nil {
+				if err := one(i); err != nil {
 					cancel(err)
 					return
 				}
@@ -166,7 +189,7 @@ func (l load) send(ctx context.Context, s subject) error {
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	return again.Load(), context.Cause(ctx)
 }
 
 // crawl starts the slow clients. calm waits until all are on their way.

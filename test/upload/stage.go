@@ -94,14 +94,15 @@ func (s *stage) versity() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	data := filepath.Join(s.dir, "versitygw")
-	for _, dir := range []string{filepath.Join(data, bucket), data + "-side"} {
+	// Both names begin otherwise: versitygw takes "versitygw-side" for a folder inside "versitygw".
+	data, side := filepath.Join(s.dir, "versitygw"), filepath.Join(s.dir, "notes")
+	for _, dir := range []string{filepath.Join(data, bucket), side} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return "", err
 		}
 	}
 	cmd := exec.CommandContext(s.ctx, "versitygw", "--quiet", "--keep-alive", "--port", address, "--access", accessKey, "--secret", secretKey, //nolint:gosec // our own arguments
-		"posix", "--sidecar", data+"-side", data)
+		"posix", "--sidecar", side, data)
 	cmd.Stdout = io.Discard
 	return "http://" + address, s.startAt(cmd, address)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -185,7 +186,16 @@ func patch(ctx context.Context, address string, size int64, body io.Reader) erro
 	return err
 }
 
-// answered sends a request and demands a status.
+// busy is a server's wish that the client come again later.
+type busy struct {
+	after time.Duration
+	why   string
+}
+
+func (b busy) Error() string { return b.why }
+
+// answered sends a request and demands a status. The error is busy if the server has no room right now
+// and says when it may have.
 func answered(req *http.Request, want int) (http.Header, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -197,7 +207,11 @@ func answered(req *http.Request, want int) (http.Header, error) {
 		return nil, err
 	}
 	if resp.StatusCode != want {
-		return nil, fmt.Errorf("%s %s answers %s: %s", req.Method, req.URL, resp.Status, text)
+		why := fmt.Sprintf("%s %s answers %s: %s", req.Method, req.URL, resp.Status, text)
+		if after, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && resp.StatusCode == http.StatusServiceUnavailable {
+			return nil, busy{time.Duration(after) * time.Second, why}
+		}
+		return nil, errors.New(why)
 	}
 	return resp.Header, nil
 }
