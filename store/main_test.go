@@ -2,6 +2,9 @@ package store_test
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 	_ "time/tzdata" // the zone may not be installed
@@ -13,14 +16,36 @@ import (
 	"github.com/gatehouse-auth/gatehouse/store/storetest"
 )
 
-// TestMain runs the whole package in New York (ST-08): whoever takes local time for UTC is hours off.
+// trusted signs the certificates that the whole process trusts.
+var trusted *storetest.Authority
+
+// TestMain runs the whole package in New York (ST-08): whoever takes local time for UTC is hours off. A
+// process reads whom it trusts only once, whichever test comes first, so that is settled here.
 func TestMain(m *testing.M) {
 	zone, err := time.LoadLocation("America/New_York")
 	if err != nil {
 		panic(err)
 	}
 	time.Local = zone
-	goleak.VerifyTestMain(m)
+	dir, err := os.MkdirTemp("", "gate-trust-")
+	if err != nil {
+		panic(err)
+	}
+	if trusted, err = trust(filepath.Join(dir, "ca.pem")); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func trust(path string) (*storetest.Authority, error) {
+	a, err := storetest.NewAuthority()
+	if err != nil {
+		return nil, err
+	}
+	return a, errors.Join(os.WriteFile(path, a.PEM(), 0o600), os.Setenv("SSL_CERT_FILE", path))
 }
 
 // operator is the command line's side of SQL in the shape that the suites ask for.

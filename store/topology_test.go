@@ -3,7 +3,6 @@ package store_test
 import (
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -100,19 +99,11 @@ func size(t *testing.T, r *storetest.RedisServer, database int) int64 {
 	return n
 }
 
-// authority is one for the whole process, which reads the certificates to trust only once.
-var authority = sync.OnceValues(storetest.NewAuthority)
-
 func TestRedisTLS(t *testing.T) {
-	trusted, err := authority()
-	if err != nil {
-		t.Fatal(err)
-	}
 	stranger, err := storetest.NewAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("SSL_CERT_FILE", trusted.File(t))
 	server := trusted.RedisTLS(t)
 	t.Run("rediss", func(t *testing.T) { suiteThrough(t, server.URL) })
 	for name, url := range map[string]string{

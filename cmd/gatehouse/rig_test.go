@@ -6,13 +6,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth/standin"
+	"github.com/gatehouse-auth/gatehouse/store/storetest"
 )
 
 // rig is a whole Gatehouse as `serve` runs it, with a provider, an app behind it, and a
@@ -90,16 +91,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s user=%s\n", r.Method, r.RequestURI, r.Header.Get("X-Auth-Request-Email"))
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
+func freePort(t *testing.T) string { return strconv.Itoa(storetest.FreePort(t)) }
 
 func (r *rig) host() string { return strings.TrimPrefix(r.public, "http://") }
 

@@ -44,6 +44,11 @@ func (a *Authority) File(t testing.TB) (path string) {
 	return writePEM(t, filepath.Join(room(t), "ca.pem"), "CERTIFICATE", a.cert.Raw)
 }
 
+// PEM is the authority's certificate as a file has it.
+func (a *Authority) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
 // RedisTLS is Redis with TLS and a certificate of the authority's for 127.0.0.1. Its URL begins with
 // rediss://; Addr leads to a port without TLS.
 func (a *Authority) RedisTLS(t testing.TB, args ...string) *RedisServer {
@@ -62,7 +67,7 @@ func (a *Authority) RedisTLS(t testing.TB, args ...string) *RedisServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, port := room(t), strconv.Itoa(freePort(t))
+	dir, port := room(t), strconv.Itoa(FreePort(t))
 	r := Redis(t, append(args, "--tls-port", port, "--tls-auth-clients", "no", "--tls-ca-cert-file", a.File(t),
 		"--tls-cert-file", writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", cert),
 		"--tls-key-file", writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", secret))...)

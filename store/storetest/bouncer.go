@@ -19,7 +19,7 @@ import (
 func Bouncer(t testing.TB, p *PostgresServer) (url string) {
 	t.Helper()
 	path := program(t, "pgbouncer", "pgbouncer", "/usr/sbin/pgbouncer")
-	dir, port := room(t), strconv.Itoa(freePort(t))
+	dir, port := room(t), strconv.Itoa(FreePort(t))
 	host, upstream, err := net.SplitHostPort(p.Addr)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type PostgresServer struct {
 func Postgres(t testing.TB, settings ...string) *PostgresServer {
 	t.Helper()
 	bin := postgresBin(t)
-	port, data := strconv.Itoa(freePort(t)), filepath.Join(room(t), "data")
+	port, data := strconv.Itoa(FreePort(t)), filepath.Join(room(t), "data")
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "gate", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync") //nolint:gosec,noctx // our own arguments
 	humble(t, initdb)
 	initdb.Dir = filepath.Dir(data)

@@ -33,7 +33,7 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 func redisAs(t testing.TB, dir string, args ...string) *RedisServer {
 	t.Helper()
 	path := program(t, "redis-server", "redis-server")
-	port := strconv.Itoa(freePort(t))
+	port := strconv.Itoa(FreePort(t))
 	r := &RedisServer{Addr: net.JoinHostPort("127.0.0.1", port)}
 	r.URL = "redis://" + r.Addr
 	if i := slices.Index(args, "--requirepass"); i >= 0 {

@@ -94,7 +94,7 @@ func versity(t testing.TB, scheme string, trust *tls.Config, args ...string) *S3
 	t.Helper()
 	path := program(t, "versitygw", "nothing for it: test/ci/install.sh unit builds it",
 		filepath.Join(cacheDir(), "gatehouse", "bin", "versitygw"))
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t)))
 	data, side := room(t), room(t)
 	s := &S3Server{Endpoint: scheme + "://" + address}
 	transport := &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}

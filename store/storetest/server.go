@@ -2,7 +2,7 @@ package storetest
 
 import (
 	"bytes"
-	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -162,17 +162,19 @@ func hand(t testing.TB, path string) {
 	}
 }
 
-// freePort finds a port of the loopback that nobody listens on.
-func freePort(t testing.TB) int {
+// FreePort finds a port of the loopback that nobody listens on, for a server that is started right after.
+// It is below those that systems give to outgoing connections (32768 and up on Linux, 49152 and up by RFC
+// 6335): one of them may be taken again by another test's client before the server listens.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // gone at once
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20000 + rand.IntN(12000)                                               //nolint:gosec // no secret
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // gone at once
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatal(errors.New("no TCP address"))
-	}
-	return addr.Port
+	t.Fatal("no port of a hundred is free")
+	return 0
 }

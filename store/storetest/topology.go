@@ -80,7 +80,7 @@ func Cluster(t testing.TB) *RedisCluster {
 	c := &RedisCluster{Nodes: make([]*RedisServer, 3)}
 	addrs, buses := make([]string, len(c.Nodes)), make([]string, len(c.Nodes))
 	for i := range c.Nodes {
-		buses[i] = strconv.Itoa(freePort(t))
+		buses[i] = strconv.Itoa(FreePort(t))
 		c.Nodes[i] = Redis(t, "--requirepass", RedisPassword, "--masterauth", RedisPassword,
 			"--cluster-enabled", "yes", "--cluster-port", buses[i], "--cluster-node-timeout", "5000")
 		addrs[i] = c.Nodes[i].Addr
