@@ -74,6 +74,13 @@ func (r *RedisServer) Do(command string) string {
 	return reply
 }
 
+// Leads reports whether the server is a master by now. One that becomes it drops its connections, which
+// is no answer yet and no failure.
+func (r *RedisServer) Leads() bool {
+	reply, err := r.ask("INFO replication")
+	return err == nil && strings.Contains(reply, "role:master")
+}
+
 // ask speaks the inline protocol, so that this package needs no client.
 func (r *RedisServer) ask(command string) (string, error) {
 	conn, err := net.DialTimeout("tcp", r.Addr, time.Second) //nolint:noctx // one second
