@@ -174,26 +174,31 @@ func otherWall(t *testing.T, at time.Time, d time.Duration) time.Time {
 	return moved
 }
 
+// following starts a feed that follows a bell, and counts its polls.
+func following(t *testing.T, s *SQL) (polls *int, bell chan struct{}, stop func()) {
+	t.Helper()
+	polls, bell = new(int), make(chan struct{}, 1)
+	s.observe = func(tier, _, _ string, _ time.Duration) {
+		if tier == "feed" {
+			*polls++
+		}
+	}
+	f := NewFeed(FeedConfig{SQL: s, TTL: time.Hour})
+	return polls, bell, aside(t, func(ctx context.Context) { f.follow(ctx, bell) })
+}
+
 // RULE-03: who may NOTIFY cannot make a replica read the table without a pause.
 func TestNotifyStorm(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T, s *SQL) {
-		polls := 0
-		s.observe = func(tier, _, _ string, _ time.Duration) {
-			if tier == "feed" {
-				polls++
-			}
-		}
-		bell := make(chan struct{}, 1)
-		f := NewFeed(FeedConfig{SQL: s, TTL: time.Hour})
-		stop := aside(t, func(ctx context.Context) { f.follow(ctx, bell) })
+		polls, bell, stop := following(t, s)
 		for range 2000 {
 			ring(bell)
 			time.Sleep(500 * time.Microsecond)
 		}
 		stop()
-		if polls < 50 || polls > 110 {
-			t.Errorf("%d polls in a second, want about a hundred", polls)
+		if *polls < 50 || *polls > 110 {
+			t.Errorf("%d polls in a second, want about a hundred", *polls)
 		}
 	})
 }
@@ -202,22 +207,14 @@ func TestNotifyStorm(t *testing.T) {
 func TestBellBehindTick(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T, s *SQL) {
-		polls := 0
-		s.observe = func(tier, _, _ string, _ time.Duration) {
-			if tier == "feed" {
-				polls++
-			}
-		}
-		bell := make(chan struct{}, 1)
-		f := NewFeed(FeedConfig{SQL: s, TTL: time.Hour})
-		stop := aside(t, func(ctx context.Context) { f.follow(ctx, bell) })
+		polls, bell, stop := following(t, s)
 		time.Sleep(pollEvery + time.Microsecond)
 		synctest.Wait()
-		before := polls
+		before := *polls
 		ring(bell)
 		synctest.Wait()
-		if polls != before+1 {
-			t.Errorf("%d polls after the tick, %d after the bell, want one more", before, polls)
+		if *polls != before+1 {
+			t.Errorf("%d polls after the tick, %d after the bell, want one more", before, *polls)
 		}
 		stop()
 	})
