@@ -39,9 +39,12 @@ func (a *answer) parse(head, method string) error {
 	if err := a.frame(minor); err != nil {
 		return err
 	}
-	// Neither has a body, so an app that frames one may send it later, and the next client would get it.
-	a.close = a.close || a.chunked && (a.status == http.StatusNoContent || a.status == http.StatusNotModified) || a.status == http.StatusNoContent && a.length > 0
-	if method == http.MethodHead || a.status < 200 || a.status == http.StatusNoContent || a.status == http.StatusNotModified {
+	none := a.status == http.StatusNoContent
+	bodiless := none || a.status == http.StatusNotModified
+	if bodiless && a.chunked || none && a.length > 0 {
+		a.close = true // an app that frames a body may send it later, and the next client would get it
+	}
+	if method == http.MethodHead || a.status < 200 || bodiless {
 		a.length, a.chunked = 0, false
 	}
 	if a.length < 0 && !a.chunked {

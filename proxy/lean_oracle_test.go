@@ -52,7 +52,12 @@ var refused = []refusal{
 		return status != "" && strings.ContainsAny(status[:1], "0+-")
 	}},
 	{"host-in-trailer", "a trailer may not say to whom a message goes (RFC 9110, section 6.5.1); net/http takes it", func(a string) bool {
-		return count(a, "trailer:") > 0 && strings.Contains(strings.ToLower(a), "host")
+		for line := range strings.SplitSeq(strings.ToLower(a), "\n") {
+			if names, ok := strings.CutPrefix(line, "trailer:"); ok && strings.Contains(names, "host") {
+				return true
+			}
+		}
+		return false
 	}},
 }
 

@@ -138,28 +138,22 @@ func TestBucketThatLies(t *testing.T) {
 // UP-01: what a bucket could not remove, when the client went away or a file was refused, is told to
 // the log by its own name: the request's own line has another reason.
 func TestWhatIsLeftIsTold(t *testing.T) {
+	goes := func(w *world) {
+		c := w.wire()
+		c.put(40 * mib)
+		_ = c.say("%s", random(5*mib))
+		w.under(2)
+		_ = c.Close()
+		w.last(0)
+	}
 	for _, test := range []struct {
 		name  string
 		fails func(*world) // makes an upload fail
 		left  error
 		told  int
 	}{
-		{"UP-01/the client goes", func(w *world) {
-			c := w.wire()
-			c.put(40 * mib)
-			_ = c.say("%s", random(5*mib))
-			w.under(2)
-			_ = c.Close()
-			w.last(0)
-		}, upload.ErrLeft, 1},
-		{"UP-01/the client goes, and nothing is left", func(w *world) {
-			c := w.wire()
-			c.put(40 * mib)
-			_ = c.say("%s", random(5*mib))
-			w.under(2)
-			_ = c.Close()
-			w.last(0)
-		}, errFake, 0},
+		{"UP-01/the client goes", goes, upload.ErrLeft, 1},
+		{"UP-01/the client goes, and nothing is left", goes, errFake, 0},
 		{"UP-01/a form breaks off", func(w *world) {
 			w.do("POST", "/upload", strings.NewReader("--b\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n"+random(3*mib)),
 				header("Content-Type", "multipart/form-data; boundary=b"))
