@@ -8,7 +8,7 @@ type Limits struct {
 	MaxFileSize    int64
 	MaxRequestSize int64
 	MaxFiles       int           // in one request; 50 by default
-	MaxFields      int64         // of all text fields of a form together; 1 MiB by default
+	MaxFields      int64         // of all text fields of a form together; 256 KiB by default
 	Part           int64         // the least size of a bucket's parts; 8 MiB by default
 	Parts          int           // the most parts that the bucket takes for one object; 10,000 by default
 	Quota          Quota         // of each user
@@ -31,7 +31,7 @@ const (
 
 const (
 	defaultFiles  = 50
-	defaultFields = 1 << 20
+	defaultFields = 256 << 10
 	defaultPart   = 8 << 20
 	defaultParts  = 10_000
 	defaultStall  = 30 * time.Second
