@@ -10,6 +10,7 @@ cd "$(dirname "$0")/../.."
 
 GOLANGCI_LINT=v2.15.0
 GOTESTSUM=v1.13.0
+ACTIONLINT=v1.7.12
 CADDY=v2.11.9
 VERSITYGW=v1.8.0 # the S3 server of the tests
 OAUTH2_PROXY=v7.15.6 # what checks are compared with
@@ -112,6 +113,7 @@ case $job in
     ;;
 esac
 case $job in lint | test) tool golangci-lint "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$GOLANGCI_LINT" ;; esac
+case $job in lint | test) tool actionlint "github.com/rhysd/actionlint/cmd/actionlint@$ACTIONLINT" ;; esac
 case $job in unit | test) tool gotestsum "gotest.tools/gotestsum@$GOTESTSUM" ;; esac
 # Debian's Caddy is older than what people install from caddyserver.com.
 case $job in unit | test) tool caddy "github.com/caddyserver/caddy/v2/cmd/caddy@$CADDY" ;; esac
