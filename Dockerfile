@@ -5,14 +5,17 @@
 # run these very steps where no image can be pulled.
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 
-FROM ${GO_IMAGE} AS build
+# The compiler runs on the machine that builds and compiles for the one that runs: nothing is emulated.
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
 # The modules come first: they change less often than the code, and stay cached.
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /out/gatehouse ./cmd/gatehouse
+ARG TARGETOS
+ARG TARGETARCH
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /out/gatehouse ./cmd/gatehouse
 # What the last step copies: the data folder with its owner, for scratch has no mkdir.
 RUN mkdir -p /out/data
 
