@@ -176,14 +176,28 @@ var errNotAsked = errors.New("redis: not to be asked")
 
 // ask takes its turn with the database.
 func (c *Cached) ask(ctx context.Context, k auth.Key) (auth.Session, error) {
+	if !c.turn() {
+		return auth.Session{}, errors.New("find session: too many look-ups at once")
+	}
+	defer func() { <-c.turns }()
+	return c.below.Find(ctx, k)
+}
+
+// turn waits for a turn with the database. One that is free is taken first: where the timer has run out
+// as well, because this process got no time to run in, a select would throw dice.
+func (c *Cached) turn() bool {
+	select {
+	case c.turns <- struct{}{}:
+		return true
+	default:
+	}
 	queued := time.NewTimer(queueLimit)
 	defer queued.Stop()
 	select {
 	case c.turns <- struct{}{}:
-		defer func() { <-c.turns }()
-		return c.below.Find(ctx, k)
+		return true
 	case <-queued.C:
-		return auth.Session{}, errors.New("find session: too many look-ups at once")
+		return false
 	}
 }
 
