@@ -100,7 +100,7 @@ func (g *Gate) session(ctx context.Context, value string) (Session, error) {
 		case g.foreign <- struct{}{}:
 			defer func() { <-g.foreign }()
 		default:
-			return Session{}, errors.New("too many tokens under unknown keys at once")
+			return Session{}, fmt.Errorf("tokens under unknown keys: %w", ErrTooMany)
 		}
 	}
 	s, err := g.sessions.Find(ctx, Token(value).Key())

@@ -13,6 +13,10 @@ const (
 	exchangesPerClient = 8
 )
 
+// ErrTooMany says that a session was not looked up, because too many others were at that moment. Like
+// every error but ErrNoSession it is neither yes nor no.
+var ErrTooMany = errors.New("too many look-ups at once")
+
 // errBusy says that too much of the same is under way.
 var errBusy = errors.New("too many code exchanges at once")
 

@@ -177,7 +177,7 @@ var errNotAsked = errors.New("redis: not to be asked")
 // ask takes its turn with the database.
 func (c *Cached) ask(ctx context.Context, k auth.Key) (auth.Session, error) {
 	if !c.turn() {
-		return auth.Session{}, errors.New("find session: too many look-ups at once")
+		return auth.Session{}, fmt.Errorf("find session: %w", auth.ErrTooMany)
 	}
 	defer func() { <-c.turns }()
 	return c.below.Find(ctx, k)
