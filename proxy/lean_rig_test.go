@@ -41,7 +41,7 @@ type scripted struct {
 	heads []string
 	open  []net.Conn
 	dials int
-	told  int // scripts that were said to their end
+	told  int // scripts that were said to their end, or as far as somebody listened
 }
 
 func newScripted(tb testing.TB, listener net.Listener, says func(head string) script) *scripted {
@@ -102,21 +102,37 @@ func (a *scripted) serve(conn net.Conn) {
 		a.heads = append(a.heads, head)
 		s := a.says(head)
 		a.mu.Unlock()
-		for i, piece := range s.pieces {
-			if i > 0 {
-				time.Sleep(time.Millisecond) // so that it is a piece of its own
-			}
-			if _, err := io.WriteString(conn, piece); err != nil {
-				return
-			}
-		}
-		if s.hangUp {
-			_ = conn.Close()
-		}
+		err := s.tell(conn)
 		a.mu.Lock()
 		a.told++
 		a.mu.Unlock()
+		if err != nil {
+			return
+		}
 	}
+}
+
+// tell says a script to its end, or as far as somebody listens.
+func (s script) tell(conn net.Conn) error {
+	for i, piece := range s.pieces {
+		if i > 0 {
+			time.Sleep(time.Millisecond) // so that it is a piece of its own
+		}
+		if _, err := io.WriteString(conn, piece); err != nil {
+			return err
+		}
+	}
+	if s.hangUp {
+		return conn.Close()
+	}
+	return nil
+}
+
+// settled waits until the app has nothing more to say to whatever it was asked so far.
+func (a *scripted) settled(tb testing.TB) {
+	tb.Helper()
+	heads, _ := a.said()
+	a.finished(tb, len(heads))
 }
 
 // finished waits until the app has said so many scripts to their end.
