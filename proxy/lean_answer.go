@@ -81,23 +81,37 @@ func parseFields(fields []field, text string) ([]field, error) {
 		if line == "" {
 			return fields, nil
 		}
-		if !httpguts.ValidHeaderFieldValue(line) {
-			return nil, errors.New("a header of the answer holds a control byte")
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			if len(fields) == 0 {
-				return nil, errors.New("the answer's first header is the rest of another")
-			}
-			fields[len(fields)-1].value += " " + textproto.TrimString(line)
-			continue
-		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !httpguts.ValidHeaderFieldName(name) {
+		if !ok || !httpguts.ValidHeaderFieldName(name) { // as where it is the rest of another, and there is none
 			return nil, fmt.Errorf("a header of the answer has no name: %.40q", name)
 		}
-		fields = append(fields, field{textproto.CanonicalMIMEHeaderKey(name), textproto.TrimString(value)})
+		value, text = unfold(value, text)
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, errors.New("a header of the answer holds a control byte")
+		}
+		fields = append(fields, field{textproto.CanonicalMIMEHeaderKey(name), value})
 	}
 }
+
+// unfold joins a value and the lines that it is folded over. Any of them may be empty.
+func unfold(first, rest string) (value, text string) {
+	first = strings.Trim(first, blanks)
+	if !isFold(rest) {
+		return first, rest
+	}
+	pieces := []string{first} // and not one after the other: an app may send thousands
+	for isFold(rest) {
+		var line string
+		line, rest = cutLine(rest)
+		pieces = append(pieces, strings.Trim(line, blanks))
+	}
+	return strings.Trim(strings.Join(pieces, " "), blanks), rest
+}
+
+// blanks are what may stand around a value. A CR may not.
+const blanks = " \t"
+
+func isFold(text string) bool { return text != "" && (text[0] == ' ' || text[0] == '\t') }
 
 // frame finds out where the body ends (RFC 9112, section 6.3).
 func (a *answer) frame(minor int) error {

@@ -260,6 +260,8 @@ func TestLeanAnswersWhatTheStdlibAnswers(t *testing.T) {
 		"pragma":              says("HTTP/1.1 200 OK\r\nPragma: no-cache\r\n" + typed + "Content-Length: 0\r\n\r\n"),
 		"line-feeds":          says("HTTP/1.1 200 OK\n" + strings.TrimSuffix(typed, "\r\n") + "\nContent-Length: 2\n\nok"),
 		"folded":              says("HTTP/1.1 200 OK\r\nX-Folded: a\r\n  b\r\n\tc\r\n" + typed + "Content-Length: 0\r\n\r\n"),
+		"folded-length":       says("HTTP/1.1 200 OK\r\n" + typed + "Content-Length:\r\n 5\r\n\r\nhello"),
+		"folded-behind-blank": says("HTTP/1.1 200 OK\r\nX-Folded: \r\n \r\n\ta\r\n" + typed + "Content-Length: 0\r\n\r\n"),
 		"names":               says("HTTP/1.1 200 OK\r\nx-lower: 1\r\nX_UNDER: 2\r\nX-Empty:\r\nX-Blank:   \r\nX-A: 2\r\nx-a: 1\r\n" + typed + "content-length: 0\r\n\r\n"),
 		"leading-zero":        says("HTTP/1.1 200 OK\r\n" + typed + "Content-Length: 0005\r\n\r\nhello"),
 		"big-head":            says("HTTP/1.1 200 OK\r\n" + typed + "X-Big: " + strings.Repeat("x", 100<<10) + "\r\nContent-Length: 0\r\n\r\n"),
@@ -295,6 +297,8 @@ func TestLeanAnswersWhatTheStdlibAnswers(t *testing.T) {
 		"name-of-bytes":    {pieces: []string{"HTTP/1.1 200 OK\r\nX\xffA: 1\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
 		"nul":              {pieces: []string{"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
 		"bare-cr":          {pieces: []string{"HTTP/1.1 200 OK\r\nX-A: a\rb\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
+		"bare-cr-at-end":   {pieces: []string{"HTTP/1.1 200 OK\r\nX-A: a\r\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
+		"bare-cr-in-fold":  {pieces: []string{"HTTP/1.1 200 OK\r\nX-A: a\r\n \r\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
 		"folded-first":     {pieces: []string{"HTTP/1.1 200 OK\r\n X-A: 1\r\nContent-Length: 0\r\n\r\n"}, hangUp: true},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
