@@ -99,11 +99,22 @@ func (c *Cached) Find(ctx context.Context, k auth.Key) (auth.Session, error) {
 	return c.look(ctx, k)
 }
 
-// look asks below, or waits for the answer to the same question. It joins no look-up that began before
+// look asks below. A session whose time ran out while the answer was on its way may have been used since,
+// which only the database knows: it is asked once more, and then that is no answer (RULE-05).
+func (c *Cached) look(ctx context.Context, k auth.Key) (s auth.Session, err error) {
+	for range 2 {
+		if s, err = c.join(ctx, k); err != nil || s.Live(time.Now()) {
+			return s, err
+		}
+	}
+	return auth.Session{}, errors.New("find session: the answers took longer than it had left")
+}
+
+// join asks below, or waits for the answer to the same question. It joins no look-up that began before
 // a revocation of the key was heard, or in another epoch, when one may have come unheard: that look-up
 // may have read the row before it went. The look-up does not die with the caller that began it, and
 // every caller may leave.
-func (c *Cached) look(ctx context.Context, k auth.Key) (auth.Session, error) {
+func (c *Cached) join(ctx context.Context, k auth.Key) (auth.Session, error) {
 	if err := ctx.Err(); err != nil {
 		return auth.Session{}, fmt.Errorf("find session: %w", err)
 	}

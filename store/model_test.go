@@ -233,6 +233,51 @@ func (m *machine) judge(t *rapid.T) {
 	}
 }
 
+// Whoever joins a look-up that has read already does not get a session that was over when he asked, and
+// one that was used elsewhere meanwhile is found all the same.
+func TestOverWhileLookedUp(t *testing.T) {
+	t.Parallel()
+	for name, used := range map[string]bool{"RULE-05/over": false, "RULE-05/used elsewhere": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hits := 0
+				m := newMachine(&hits)
+				defer m.drain()
+				s := testSession(keyIn(0, 0))
+				s.ExpiresAt, s.EndsAt = s.CreatedAt.Add(time.Second), s.CreatedAt.Add(time.Minute)
+				_ = m.cached.Create(t.Context(), s)
+				type answer struct {
+					s   auth.Session
+					err error
+				}
+				answers := make(chan answer, 2)
+				ask := func() {
+					go func() { s, err := m.cached.Find(context.Background(), s.Key); answers <- answer{s, err} }()
+					synctest.Wait()
+				}
+				ask()
+				m.waiting()[0].step() // it has read
+				time.Sleep(500 * time.Millisecond)
+				if used {
+					_, _ = m.Slide(t.Context(), s.Key, 20*time.Second)
+				}
+				time.Sleep(time.Second)
+				ask()
+				m.settle()
+				for range 2 {
+					got := <-answers
+					if used && (got.err != nil || !got.s.Live(time.Now())) {
+						t.Errorf("Find = until %v, %v, want the session", got.s.ExpiresAt, got.err)
+					}
+					if !used && !errors.Is(got.err, auth.ErrNoSession) {
+						t.Errorf("Find = until %v, %v, want ErrNoSession", got.s.ExpiresAt, got.err)
+					}
+				}
+			})
+		})
+	}
+}
+
 var errAway = errors.New("cannot be asked")
 
 // world is the database and Redis. It answers look-ups in two steps, so that anything may come between
