@@ -38,8 +38,12 @@ func TestRedisFaults(t *testing.T) {
 			r.Do("CONFIG SET maxmemory 1")
 			return func() { r.Do("CONFIG SET maxmemory 0") }
 		},
-		"ST-01/e LOADING": says("-LOADING Redis is loading the dataset in memory"),
-		"ST-01/f NOAUTH":  says("-NOAUTH Authentication required."),
+		"ST-01/e LOADING":              says("-LOADING Redis is loading the dataset in memory"),
+		"ST-01/f NOAUTH":               says("-NOAUTH Authentication required."),
+		"WRONGPASS":                    says("-WRONGPASS invalid username-password pair or user is disabled."),
+		"MOVED to a node that is away": says("-MOVED 3999 127.0.0.1:1"),
+		"CLUSTERDOWN":                  says("-CLUSTERDOWN Hash slot not served"),
+		"MASTERDOWN":                   says("-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

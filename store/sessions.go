@@ -18,6 +18,8 @@ const maxAgent = 256
 // Create keeps the contract of auth.Sessions.
 func (s *SQL) Create(ctx context.Context, made auth.Session) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "create", start, outcome(err)) }(time.Now())
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
 	row := &session{
 		TokenHash: made.Key[:], UserID: made.User.ID, CreatedAt: stamp(made.CreatedAt),
 		ExpiresAt: stamp(made.ExpiresAt), EndsAt: stamp(made.EndsAt), LastSeen: stamp(made.CreatedAt),
@@ -65,6 +67,8 @@ func (s *SQL) Find(ctx context.Context, k auth.Key) (found auth.Session, err err
 // End keeps the contract of auth.Sessions.
 func (s *SQL) End(ctx context.Context, k auth.Key) (err error) {
 	defer func(start time.Time) { s.observe.note("database", "end", start, outcome(err)) }(time.Now())
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
 	err = s.durably(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewDelete().Model((*session)(nil)).Where("token_hash = ?", k[:]).Exec(ctx)
 		return err

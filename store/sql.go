@@ -12,8 +12,14 @@ import (
 	"github.com/uptrace/bun/dialect"
 )
 
-// openLimit bounds how long Open waits for a database that does not answer.
-const openLimit = 5 * time.Second
+const (
+	// openLimit bounds how long Open waits for a database that does not answer.
+	openLimit = 5 * time.Second
+	// writeLimit bounds a sign-in, the making of a session and its end, each as a whole. A row that
+	// somebody has locked, or a standby that must confirm and is away, holds them up without an end, and
+	// each of them holds one of the connections that look-ups need.
+	writeLimit = 3 * time.Second
+)
 
 // Options says where the database is.
 type Options struct {

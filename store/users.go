@@ -31,6 +31,8 @@ const (
 // SignIn keeps the contract of auth.Users.
 func (s *SQL) SignIn(ctx context.Context, p auth.Profile) (u auth.User, err error) {
 	defer func(start time.Time) { s.observe.note("database", "sign_in", start, outcome(err)) }(time.Now())
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
 	if p.Issuer == "" || p.Subject == "" {
 		return auth.User{}, errors.New("sign in: a profile without issuer or subject")
 	}
