@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -142,43 +141,6 @@ func FuzzAttempt(f *testing.F) {
 			t.Errorf("the new attempt is not set: %q", lines)
 		}
 	})
-}
-
-func TestTurns(t *testing.T) {
-	turns := newTurns(3, 2)
-	addr := netip.MustParseAddr
-	take := func(client string) func() {
-		done, err := turns.take(addr(client))
-		if err != nil {
-			return nil
-		}
-		return done
-	}
-	first, second := take("2001:db8::1"), take("2001:db8::2") // one /64: one client
-	if first == nil || second == nil {
-		t.Fatal("RULE-30: two turns of one client")
-	}
-	if take("2001:db8::3") != nil {
-		t.Error("RULE-30: a third turn of one client passes")
-	}
-	third := take("192.0.2.1")
-	if third == nil {
-		t.Error("RULE-30: another client is held up")
-	}
-	if take("192.0.2.2") != nil {
-		t.Error("RULE-30: a fourth turn in all passes")
-	}
-	first()
-	if done, err := turns.take(netip.Addr{}); err != nil { // a unix socket: nobody knows who
-		t.Errorf("RULE-30: no address: %v", err)
-	} else {
-		done()
-	}
-	second()
-	third()
-	if len(turns.of) != 0 || turns.in != 0 {
-		t.Errorf("left behind: %v, %d", turns.of, turns.in)
-	}
 }
 
 // With Google a domain is welcome only as the account's organisation (DESIGN.md, section 4).

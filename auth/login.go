@@ -77,7 +77,10 @@ func (l *Login) Start(w http.ResponseWriter, r *http.Request) error {
 func (l *Login) begin(w http.ResponseWriter, r *http.Request, next, prompt string) error {
 	now := time.Now()
 	one, state, value := l.attempts.begin(next, now)
-	address, err := l.Provider.authorize(r.Context(), one, state, prompt)
+	address, err := l.Provider.authorize(r.Context(), web.RecordOf(r.Context()).Request.Client, one, state, prompt)
+	if errors.Is(err, errBusy) {
+		return busy(err)
+	}
 	if err != nil {
 		return l.providerFault(err, next)
 	}

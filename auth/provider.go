@@ -15,6 +15,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 const (
@@ -51,7 +53,7 @@ type Provider struct {
 	client    *http.Client
 	asking    chan struct{} // one discovery at a time
 	found     atomic.Pointer[endpoints]
-	exchanges *turns
+	exchanges *web.Turns[netip.Prefix]
 }
 
 // endpoints is what discovery told.
@@ -83,7 +85,7 @@ func NewProvider(config ProviderConfig) *Provider {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		asking:    make(chan struct{}, 1),
-		exchanges: newTurns(exchangesAtOnce, exchangesPerClient),
+		exchanges: web.NewTurns[netip.Prefix](exchangesAtOnce, exchangesPerClient),
 	}
 }
 
@@ -184,8 +186,16 @@ func (p *Provider) authStyle(methods []string) oauth2.AuthStyle {
 	return oauth2.AuthStyleInParams
 }
 
-// authorize returns the address at which the browser asks the provider for a code.
-func (p *Provider) authorize(ctx context.Context, one attempt, state, prompt string) (string, error) {
+// authorize returns the address at which the browser asks the provider for a code. errBusy: too many
+// wait to hear from the provider where that is.
+func (p *Provider) authorize(ctx context.Context, client netip.Addr, one attempt, state, prompt string) (string, error) {
+	if p.found.Load() == nil {
+		who := web.Network(client)
+		if !p.exchanges.Take(who) {
+			return "", errBusy
+		}
+		defer p.exchanges.Give(who)
+	}
 	e, err := p.endpoints(ctx)
 	if err != nil {
 		return "", err
@@ -206,11 +216,11 @@ func (p *Provider) authorize(ctx context.Context, one attempt, state, prompt str
 // A *Refusal: the account may not come in. errCode: the code is no good any more. errBusy: too many
 // exchanges at once, the code is unspent. errLate or any other error: the provider is wrong.
 func (p *Provider) redeem(ctx context.Context, client netip.Addr, code string, one attempt) (Profile, error) {
-	done, err := p.exchanges.take(client)
-	if err != nil {
-		return Profile{}, err
+	who := web.Network(client)
+	if !p.exchanges.Take(who) {
+		return Profile{}, errBusy
 	}
-	defer done()
+	defer p.exchanges.Give(who)
 	e, err := p.endpoints(ctx)
 	if err != nil {
 		return Profile{}, err

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 	"github.com/gatehouse-auth/gatehouse/web"
@@ -58,6 +59,7 @@ type Parts struct {
 	Table       *Table
 	Latest      *atomic.Pointer[Table] // the table of this moment, by which what is running is judged again; nil: Table
 	Own         http.Handler           // our endpoints, under Site.Prefix
+	Running     *web.Turns[int64]      // the requests of each session that are under way; nil: any number
 	ReturnHosts []string               // hosts without routes on which our endpoints answer; .corp.test means its subdomains
 }
 
@@ -105,8 +107,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request) error {
 	if d.Verdict != Allowed {
 		return refuse(w, p.answer(w, r, ask, d))
 	}
-	p.pass(w, r, ask, d)
-	return nil
+	return p.pass(w, r, ask, d)
 }
 
 // known reports whether a host is ours to answer for.
@@ -212,8 +213,15 @@ func (p *Proxy) note(ctx context.Context, d *Decision) {
 }
 
 // pass carries an allowed request on. The work of a signed-in user ends with the session: the context
-// that Next sees is cut then, with the cause auth.ErrRevoked.
-func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) {
+// that Next sees is cut then, with the cause auth.ErrRevoked. The error says that too much of it is under
+// way.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision) error {
+	if running := p.parts.Running; running != nil && d.Session.ID != 0 {
+		if !running.Take(d.Session.ID) {
+			return tooMany()
+		}
+		defer running.Give(d.Session.ID)
+	}
 	pass := &passage{Context: r.Context(), proxy: p, ask: ask, decision: d, identity: p.parts.Identity, scheme: p.parts.Site.Public.Scheme}
 	ctx := context.Context(pass)
 	if d.Session.ID != 0 {
@@ -223,6 +231,16 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, ask Ask, d Decision
 		ctx = attached
 	}
 	d.Route.Next.ServeHTTP(w, r.WithContext(ctx))
+	return nil
+}
+
+// tooMany is the answer to a session that has as much under way as one may have: no browser does, but a
+// program with a cookie of somebody else's, or his own, may.
+func tooMany() error {
+	return &web.Error{
+		Status: http.StatusTooManyRequests, Event: "shed_session", RetryAfter: time.Second,
+		Text: "Too many requests of this session are under way. Please wait for some of them to come to their end.",
+	}
 }
 
 // passage is what an upstream has to know of a request that was let through. It is the request's context

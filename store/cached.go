@@ -16,6 +16,10 @@ const (
 	lookups = 16
 	// queueLimit is how long a look-up waits for its turn.
 	queueLimit = time.Second
+	// waiting is how many look-ups may be under way, most of them waiting for their turn: as many as a
+	// database with answers of fifteen milliseconds serves within queueLimit. Whoever comes then would
+	// wait in vain, and hold up those behind him.
+	waiting = 1024
 	// lookupLimit bounds a look-up as a whole.
 	lookupLimit = 3 * time.Second
 	// absentFor is how long the database's "there is none" is believed (RULE-30): whoever keeps
@@ -122,6 +126,10 @@ func (c *Cached) join(ctx context.Context, k auth.Key) (auth.Session, error) {
 	c.mu.Lock()
 	f := c.flights[k]
 	if f == nil || f.asked != asked {
+		if len(c.flights) >= waiting {
+			c.mu.Unlock()
+			return auth.Session{}, fmt.Errorf("find session: %w", auth.ErrTooMany)
+		}
 		f = &flight{asked: asked, done: make(chan struct{})}
 		c.flights[k] = f
 		c.pending.Go(func() { c.fly(context.WithoutCancel(ctx), k, f) })

@@ -43,7 +43,7 @@ func Linger(w http.ResponseWriter, r *http.Request) {
 
 // drain reads and throws away until nothing comes any more, or it is enough.
 func drain(conn net.Conn, end time.Time) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 4<<10) // as many as there are connections: a slow client is to cost no more than that
 	for left := lingerBytes; left > 0; {
 		quiet := time.Now().Add(lingerQuiet)
 		if quiet.After(end) {
@@ -55,5 +55,8 @@ func drain(conn net.Conn, end time.Time) {
 			return
 		}
 		left -= n
+		if n == len(buf) && n < 64<<10 { // a fast one is over with it the sooner
+			buf = make([]byte, 2*n)
+		}
 	}
 }

@@ -186,6 +186,12 @@ func (ps *Peers) origin(r *http.Request) (addr netip.Addr, may Claim, listed boo
 	return addr, may, listed
 }
 
+// Lists reports whether an address is that of a trusted peer.
+func (ps *Peers) Lists(addr netip.Addr) bool {
+	_, listed := ps.lookup(bare(addr))
+	return listed
+}
+
 func (ps *Peers) lookup(addr netip.Addr) (may Claim, listed bool) {
 	if ps == nil {
 		return 0, false

@@ -29,6 +29,7 @@ type judge struct {
 func (c *Config) Validate() (Faults, []string) {
 	j := &judge{Config: c}
 	j.server()
+	j.atOnce()
 	j.secrets()
 	j.cookie()
 	j.login()

@@ -15,6 +15,7 @@ import (
 type Config struct {
 	Server      ServerConfig     `yaml:"server"`
 	Admin       AdminConfig      `yaml:"admin"`
+	Limits      LimitsConfig     `yaml:"limits"`
 	Secret      SecretConfig     `yaml:"secret"`
 	Cookie      CookieConfig     `yaml:"cookie"`
 	Login       LoginConfig      `yaml:"login"`
@@ -181,6 +182,7 @@ func Defaults() Config {
 			{"X-Auth-Request-Name", "name"},
 			{"X-Auth-Request-Groups", "groups"},
 		},
+		Limits: LimitsConfig{SessionRequests: 256},
 		Proxy:  ProxyConfig{Engine: proxy.EngineStdlib},
 		Upload: defaultUpload(),
 		Log:    LogConfig{Level: "info", Format: "auto"},

@@ -30,7 +30,7 @@ func demo(ctx context.Context, address string, out, errw io.Writer) (err error) 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	app, err := listen(ctx, "127.0.0.1:0", nil, newDemoApp(), slog.New(slog.DiscardHandler))
+	app, err := listen(ctx, "127.0.0.1:0", nil, newDemoApp(), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("start the demo app: %w", err)
 	}

@@ -23,7 +23,7 @@ var claims = []struct {
 }{
 	{"test", regexp.MustCompile(`\b((?:Test|Fuzz)[A-Z]\w*)`), isTest},
 	{"metric", regexp.MustCompile("`(gatehouse_[a-z]+_[a-z_]+)"), isMetric},
-	{"key", regexp.MustCompile("`((?:server|admin|secret|cookie|login|session|store|upload|proxy|log)\\.[a-z_.]+)`"), isKey},
+	{"key", regexp.MustCompile("`((?:server|admin|limits|secret|cookie|login|session|store|upload|proxy|log)\\.[a-z_.]+)`"), isKey},
 	{"target of make", regexp.MustCompile("`make ([a-z-]+)"), isTarget},
 	{"file", regexp.MustCompile("`((?:auth|cmd|docs|proxy|store|test|upload|web)/[^`\\s]+)`"), isFile},
 	{"command", regexp.MustCompile("`gatehouse ([a-z-][^`]*)`"), isCommand},

@@ -34,6 +34,8 @@ var layers = map[string][]string{
 	"test/bench":      {"auth", "auth/standin", "store"},
 	"test/upload":     {"auth", "store", "store/storetest"}, // the null S3
 	"test/sessions":   {"auth", "store"},
+	"test/stage":      {"auth/standin", "store/storetest"}, // gateways are processes there
+	"test/chaos":      {"store/storetest", "test/stage"},
 }
 
 // testLayers adds what their tests may import: the fakes and throwaway servers.
@@ -44,7 +46,8 @@ var testLayers = map[string][]string{
 	"auth":          {"store/storetest", "auth/standin"},
 	"store":         {"store/storetest"},
 
-	"test/revocation": {"auth/standin", "store/storetest"},
+	"test/revocation": {"test/stage"},
+	"test/overload":   {"auth/standin", "store/storetest"},
 }
 
 // homes names, for each package of somebody else that our own code imports, the files it may be
@@ -62,13 +65,13 @@ var homes = map[string][]string{
 	"github.com/redis/go-redis":            {"store/redis.go", "store/breaker.go", "store/address.go"},
 	"github.com/aws/aws-sdk-go-v2":         s3Files,
 	"github.com/aws/smithy-go":             s3Files,
-	"github.com/prometheus":                {"web/metrics.go", "web/metrics_upload.go", "web/metrics_janitor.go"},
+	"github.com/prometheus":                {"web/metrics.go", "web/metrics_upload.go", "web/metrics_janitor.go", "web/metrics_load.go"},
 	"golang.org/x/crypto/chacha20poly1305": {"auth/keys.go"},
 	"github.com/go-jose/go-jose":           {"auth/standin/"},
 	"go.yaml.in/yaml/v3":                   {"cmd/gatehouse/config_file.go"},
 	"github.com/go-viper/mapstructure/v2":  {"cmd/gatehouse/config.go"},
 	"golang.org/x/net/publicsuffix":        {"cmd/gatehouse/config_host.go"},
-	"golang.org/x/net/http/httpguts":       {"proxy/"},
+	"golang.org/x/net/http/httpguts":       {"proxy/", "web/load.go"},
 	"golang.org/x/sync/errgroup":           {"cmd/gatehouse/run.go"},
 	"golang.org/x/text/unicode/norm":       {"upload/name.go"},
 	"golang.org/x/term":                    {"web/log.go", "cmd/gatehouse/admin.go"},

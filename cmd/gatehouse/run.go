@@ -73,15 +73,16 @@ func (g *gateway) bind(ctx context.Context, cfg Config) (public []*server, admin
 		key, address string
 		secure       *tls.Config
 		handler      http.Handler
+		room         *web.Room
 	}{
-		{"server.listen", cfg.Server.Listen, secure, g},
-		{"server.check_listen", cfg.Server.CheckListen, secure, http.HandlerFunc(g.serveCheck)},
-		{"admin.listen", cfg.Admin.Listen, nil, g.admin()},
+		{"server.listen", cfg.Server.Listen, secure, g, g.bounds.room},
+		{"server.check_listen", cfg.Server.CheckListen, secure, http.HandlerFunc(g.serveCheck), g.bounds.room},
+		{"admin.listen", cfg.Admin.Listen, nil, g.admin(), nil},
 	} {
 		if one.address == "" {
 			continue
 		}
-		s, err := listen(ctx, one.address, one.secure, one.handler, g.log.Logger)
+		s, err := listen(ctx, one.address, one.secure, one.handler, one.room, g.log.Logger)
 		if err != nil {
 			for _, before := range opened {
 				before.listener.Close()

@@ -33,6 +33,7 @@ type gateway struct {
 	streams  *auth.Streams
 	provider *auth.Provider
 	health   *health
+	bounds   *bounds
 	uploads  *uploads      // nil: no route takes files
 	extra    []proxy.Route // the demo's, which no configuration can name
 
@@ -45,6 +46,7 @@ type front struct {
 	cfg     Config
 	handler http.Handler
 	checks  http.Handler // of front proxies that ask, on a listener of their own
+	peers   *web.Peers
 	table   *proxy.Table
 	apps    []*proxy.Upstream
 	cert    *tls.Certificate // nil without server.tls
@@ -85,6 +87,7 @@ func open(ctx context.Context, cfg Config, errw io.Writer) (*gateway, error) {
 	slog.SetDefault(log.Logger)
 	g := &gateway{log: log, keys: keys, metrics: web.NewMetrics(build())}
 	g.metrics.LinesLost(log.Lost)
+	g.openBounds(cfg)
 	g.warn(cfg)
 	// The feed tells the streams, and the streams ask the stores: neither runs before both are there.
 	heard := hearing{one: func(k auth.Key) { g.streams.Heard(k) }, all: func() { g.streams.HeardAll() }}
@@ -192,16 +195,18 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 	}
 	p := proxy.New(proxy.Parts{
 		Gate: g.gate, Streams: g.streams, Cookies: g.cookies, Site: cfg.site(), Identity: identity,
-		Table: table, Latest: &g.table, Own: own, ReturnHosts: cfg.Login.ReturnHosts,
+		Table: table, Latest: &g.table, Own: own, Running: g.bounds.sessions, ReturnHosts: cfg.Login.ReturnHosts,
 	})
 	checks, err := proxy.NewChecks(p, headLimits, cfg.dialects())
 	if err != nil {
 		return nil, err
 	}
 	recorder := web.Recorder{Log: g.log, Peers: peers, Observe: g.observe}
-	f := &front{cfg: cfg, table: table, apps: apps, cert: cert, handler: recorder.Wrap(headLimits.Wrap(web.Handler(p.Serve)))}
+	load := g.bounds.load
+	f := &front{cfg: cfg, peers: peers, table: table, apps: apps, cert: cert}
+	f.handler = recorder.Wrap(load.Wrap(headLimits.Wrap(web.Handler(p.Serve))))
 	recorder.Peers = peers.Silent()
-	f.checks = recorder.Wrap(web.Handler(checks.Serve))
+	f.checks = recorder.Wrap(load.Wrap(web.Handler(checks.Serve)))
 	if cfg.Server.CheckListen == "" {
 		f.handler = beside(checks, f.checks, f.handler)
 	}
@@ -303,6 +308,7 @@ var loginEvents = map[string]bool{
 // observe counts a request that is over, and a login that ended with it.
 func (g *gateway) observe(rec *web.Record) {
 	g.metrics.Request(rec)
+	g.bounds.observe(rec)
 	if loginEvents[rec.Outcome.Event] {
 		g.metrics.Login(rec.Outcome.Event)
 	}

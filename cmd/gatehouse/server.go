@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse-auth/gatehouse/web"
 )
 
 const (
@@ -22,6 +24,13 @@ const (
 	untakenTimeout = 2 * time.Minute
 	// streamWindow is how much of a body an HTTP/2 client may send ahead of who reads it.
 	streamWindow = 1 << 20
+	// streamsAtOnce is how many requests an HTTP/2 client may have under way on one connection: front
+	// proxies ask about all of their clients on one.
+	streamsAtOnce = 250
+	// frameSize is the largest HTTP/2 frame that is taken: the least that a server may say, and what
+	// browsers send in any case (RFC 9113, section 4.2). net/http would take 1 MiB, and makes room for
+	// a frame when its head has come: nine bytes on each of a thousand connections cost a gigabyte.
+	frameSize = 16 << 10
 	// lastWords is how long handlers get to close what they tunnel once their context has ended.
 	lastWords = 3 * time.Second
 )
@@ -38,11 +47,12 @@ type server struct {
 	end      context.CancelCauseFunc
 }
 
-// listen binds an address: host:port, or unix:/path. The TLS config is nil for plain HTTP.
+// listen binds an address: host:port, or unix:/path. The TLS config is nil for plain HTTP. The room is
+// nil where any number of connections may come.
 //
 // There is no ReadTimeout and no WriteTimeout: they would cut long uploads and event streams. Rolling
 // deadlines for each route stand in their place (package proxy).
-func listen(ctx context.Context, address string, secure *tls.Config, handler http.Handler, log *slog.Logger) (*server, error) {
+func listen(ctx context.Context, address string, secure *tls.Config, handler http.Handler, room *web.Room, log *slog.Logger) (*server, error) {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
@@ -54,6 +64,10 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 	if err != nil {
 		return nil, err
 	}
+	var state func(net.Conn, http.ConnState)
+	if room != nil {
+		listener, state = room.Door(listener, secure), room.State
+	}
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &server{listener: listener, end: end}
 	s.http = &http.Server{
@@ -61,6 +75,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headLimits.MaxHeaderBytes(),
+		ConnState:         state,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         secure.Clone(), // net/http writes into it; nil stays nil
@@ -71,6 +86,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		// Several uploads on one connection do not hold one another up: one that waits for room fills
 		// its own window and not the connection's.
 		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: streamsAtOnce, MaxReadFrameSize: frameSize,
 			WriteByteTimeout: untakenTimeout, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: 4 * streamWindow,
 		},
 	}

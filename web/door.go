@@ -1,0 +1,249 @@
+package web
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Room is where the connections of a process sit: so many in all, and so many of each client. net/http
+// takes every connection that comes, until the process has no file left for the database or an app.
+//
+// When all seats are taken, whoever has waited longest without sending the whole head of a request has
+// to go: an idle browser comes again by itself, and a client that sends a header a minute to hold a
+// seat (slowloris) is what the bound is for. Only where nobody idles is the newcomer turned away, and
+// told so at once. golang.org/x/net/netutil.LimitListener would leave it in the kernel's queue, where
+// it cannot tell us from a machine that is dead.
+type Room struct {
+	limits RoomLimits
+	shed   func(what string)
+
+	mu     sync.Mutex
+	seats  map[*seat]struct{}
+	of     map[netip.Prefix]int
+	barren time.Time // when it was last seen that nobody idles
+
+	farewells chan struct{} // for each newcomer who is being told
+}
+
+// RoomLimits is how many connections a Room takes.
+type RoomLimits struct {
+	All    int                   // in all
+	Each   int                   // from one IPv4 address, or one /64 of IPv6
+	Exempt func(netip.Addr) bool // those whose connections are many people's: trusted proxies; they are never told to go either
+}
+
+const (
+	// patience is how long every connection may take for the head of its request, however full it is:
+	// TLS over a slow line takes three round trips first.
+	patience = time.Second
+	// clearing is how many seats are freed at once, so that one look at all of them serves many.
+	clearing = 32
+	// farewellsAtOnce bounds how many newcomers are told at once that there is no room; the rest are
+	// just closed.
+	farewellsAtOnce = 64
+	// farewell is how long a newcomer may take to hear it.
+	farewell = 500 * time.Millisecond
+)
+
+// NewRoom makes a room. Shed is told of every connection that was closed or turned away: "idle",
+// "connection" or "connection_client".
+func NewRoom(limits RoomLimits, shed func(what string)) *Room {
+	return &Room{
+		limits: limits, shed: shed, seats: map[*seat]struct{}{}, of: map[netip.Prefix]int{},
+		farewells: make(chan struct{}, farewellsAtOnce),
+	}
+}
+
+// Taken returns how many connections there are.
+func (r *Room) Taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seats)
+}
+
+// Door is the listener through which connections come in. Several may lead into one room. Secure says
+// that they will speak TLS, which decides how they are turned away.
+func (r *Room) Door(listener net.Listener, secure *tls.Config) net.Listener {
+	return &door{listener, r, secure != nil}
+}
+
+// door is one listener of a room.
+type door struct {
+	net.Listener
+	room   *Room
+	secure bool
+}
+
+// Accept returns the next connection for which there is a seat.
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		conn, err := d.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		s, why := d.room.admit(conn)
+		if s != nil {
+			return s, nil
+		}
+		d.room.shed(why)
+		d.room.sendAway(conn, d.secure)
+	}
+}
+
+// admit finds a seat, if need be by asking others to go, or says why there is none.
+func (r *Room) admit(conn net.Conn) (s *seat, why string) {
+	s = &seat{Conn: conn, room: r}
+	s.waits.Store(time.Now().UnixNano())
+	if at, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && !r.limits.Exempt(bare(at.Addr())) {
+		s.who = Network(at.Addr())
+	}
+	r.mu.Lock()
+	gone := r.vacate(s.who)
+	defer func() {
+		for _, one := range gone {
+			r.shed("idle")
+			_ = one.Conn.Close() // its own goroutine leaves the seat, which is free already
+		}
+	}()
+	defer r.mu.Unlock()
+	switch {
+	case s.who.IsValid() && r.of[s.who] >= r.limits.Each:
+		return nil, "connection_client"
+	case len(r.seats) >= r.limits.All:
+		return nil, "connection"
+	}
+	r.seats[s] = struct{}{}
+	if s.who.IsValid() {
+		r.of[s.who]++
+	}
+	return s, ""
+}
+
+// vacate frees seats of those who idle, where a newcomer finds none: of his own if he has too many, and
+// else of anybody.
+func (r *Room) vacate(who netip.Prefix) (gone []*seat) {
+	own := who.IsValid() && r.of[who] >= r.limits.Each
+	now := time.Now()
+	if !own && len(r.seats) < r.limits.All || now.Sub(r.barren) < patience/10 {
+		return nil
+	}
+	for one := range r.seats {
+		if waits := one.waits.Load(); waits != 0 && now.UnixNano()-waits > int64(patience) && one.who.IsValid() && (!own || one.who == who) {
+			gone = append(gone, one)
+		}
+	}
+	if len(gone) == 0 {
+		r.barren = now // each look is at every seat: not for every newcomer
+		return nil
+	}
+	slices.SortFunc(gone, func(a, b *seat) int { return int(a.waits.Load() - b.waits.Load()) })
+	gone = gone[:min(len(gone), clearing)]
+	for _, one := range gone {
+		r.leave(one)
+	}
+	return gone
+}
+
+// leave frees a seat, once.
+func (r *Room) leave(s *seat) {
+	if _, sits := r.seats[s]; !sits {
+		return
+	}
+	delete(r.seats, s)
+	if !s.who.IsValid() {
+		return
+	}
+	if r.of[s.who]--; r.of[s.who] == 0 {
+		delete(r.of, s.who)
+	}
+}
+
+// What a newcomer hears for whom there is no seat. Over TLS there is no HTTP yet, and a handshake is
+// the costliest thing that a client can ask for: it gets an alert, fatal, internal_error (RFC 8446,
+// section 6), which clients report at once.
+const (
+	noSeat    = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 52\r\n\r\nToo many connections. Please try again in a moment.\n"
+	noSeatTLS = "\x15\x03\x03\x00\x02\x02\x50"
+)
+
+// sendAway tells a newcomer that there is no seat, without making anybody wait. What it has sent is read
+// and thrown away: closed over unread bytes, a connection is reset, and the answer may be lost with it.
+func (r *Room) sendAway(conn net.Conn, secure bool) {
+	select {
+	case r.farewells <- struct{}{}:
+	default:
+		_ = conn.Close()
+		return
+	}
+	text := noSeat
+	if secure {
+		text = noSeatTLS
+	}
+	go func() {
+		defer func() { _ = conn.Close(); <-r.farewells }()
+		if conn.SetDeadline(time.Now().Add(farewell)) != nil {
+			return
+		}
+		if _, err := io.WriteString(conn, text); err != nil {
+			return
+		}
+		if half, ok := conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+			return
+		}
+		_, _ = io.CopyN(io.Discard, conn, 64<<10) // until the deadline, at the most
+	}()
+}
+
+// State follows what the connections do. It is for http.Server.ConnState.
+func (*Room) State(conn net.Conn, state http.ConnState) {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		conn = over.NetConn()
+	}
+	s, ok := conn.(*seat)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateActive, http.StateHijacked:
+		s.waits.Store(0)
+	case http.StateIdle:
+		s.waits.Store(time.Now().UnixNano())
+	case http.StateNew, http.StateClosed:
+	}
+}
+
+// seat is a connection in a room. It keeps the abilities that net/http and the proxy look for.
+type seat struct {
+	net.Conn
+	room  *Room
+	who   netip.Prefix // zero: exempt
+	waits atomic.Int64 // since when the head of a request is awaited, in Unix nanoseconds; zero: one is being answered
+}
+
+// Close closes the connection and then frees its seat.
+func (s *seat) Close() error {
+	err := s.Conn.Close()
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	s.room.leave(s)
+	return err
+}
+
+// ReadFrom keeps the kernel's copy (sendfile, splice).
+func (s *seat) ReadFrom(src io.Reader) (int64, error) { return io.Copy(s.Conn, src) }
+
+// CloseWrite passes a half-close on.
+func (s *seat) CloseWrite() error {
+	half, ok := s.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return http.ErrNotSupported
+	}
+	return half.CloseWrite()
+}

@@ -1,0 +1,28 @@
+package web
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// LoadMetrics counts what was refused so that the rest goes on.
+type LoadMetrics struct{ shed *prometheus.CounterVec }
+
+// sheds are all the words that Shed will be told.
+var sheds = []string{
+	"connection", "connection_client", "idle", "lookup", "request", "request_client", "session", "sign_in", "stream", "stream_client",
+}
+
+// Load makes the metrics of what this process has taken on, once, each asked for whenever somebody looks.
+func (m *Metrics) Load(room *Room, load *Load) *LoadMetrics {
+	l := &LoadMetrics{shed: counter("gatehouse_shed_total",
+		"What was refused because too much of it was under way, by what: connection and connection_client (none was free, or the client has its share), idle (closed to make room for another), request, stream and their _client, session (requests of one session), lookup, sign_in.", "what")}
+	for _, what := range sheds {
+		l.shed.WithLabelValues(what)
+	}
+	m.registry.MustRegister(l.shed,
+		gauge("gatehouse_connections", "Connections of clients that are open.", func() int64 { return int64(room.Taken()) }),
+		gauge("gatehouse_requests_under_way", "Requests that are being answered, without streams.", func() int64 { n, _ := load.Under(); return n }),
+		gauge("gatehouse_streams_under_way", "WebSockets and event streams that are open.", func() int64 { _, n := load.Under(); return n }))
+	return l
+}
+
+// Shed notes something that was refused, by a word of a fixed set.
+func (l *LoadMetrics) Shed(what string) { l.shed.WithLabelValues(what).Inc() }
