@@ -1,11 +1,10 @@
 package revocation
 
 import (
-	"strings"
 	"syscall"
 	"time"
 
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/gatehouse-auth/gatehouse/test/stage"
 )
 
 // fault is what goes wrong around a sign-out: before it, or the moment that it was answered. What is
@@ -19,26 +18,26 @@ func nothing() {}
 
 // faults lists what is tried. The first gateway is where somebody signs out, so in some only the
 // others are cut off: what was never ended need not be heard of.
-func (s *stage) faults() []fault {
-	others, all := s.gates[1:], s.gates
-	sql, redis := func(g *gate) *toxiproxy.Proxy { return g.toSQL }, func(g *gate) *toxiproxy.Proxy { return g.toRedis }
+func (s *play) faults() []fault {
+	others, all := s.Gates[1:], s.Gates
+	sql, redis := func(g *stage.Gate) *stage.Way { return g.ToSQL }, func(g *stage.Gate) *stage.Way { return g.ToRedis }
 	return []fault{
-		{"Postgres frozen", nothing, s.postgres.Freeze, s.postgres.Thaw},
-		{"Postgres gone", nothing, s.postgres.Stop, s.postgres.Start},
-		{"Postgres restarted", s.restarting(func() { s.postgres.Stop(); s.postgres.Start() }), nothing, nothing},
-		{"Postgres silent to the others", s.silence(others, sql), nothing, s.speak(others, sql)},
-		{"Postgres refused to the others", s.cut(others, sql), nothing, s.join(others, sql)},
-		{"Redis frozen", s.redis.Freeze, nothing, s.redis.Thaw},
-		{"Redis gone", s.redis.Stop, nothing, s.redis.Start},
-		{"Redis restarted", s.restarting(func() { s.redis.Stop(); s.redis.Start() }), nothing, nothing},
-		{"Redis silent", s.silence(all, redis), nothing, s.speak(all, redis)},
-		{"Redis refused", s.cut(all, redis), nothing, s.join(all, redis)},
+		{"Postgres frozen", nothing, s.Postgres.Freeze, s.Postgres.Thaw},
+		{"Postgres gone", nothing, s.Postgres.Stop, s.Postgres.Start},
+		{"Postgres restarted", s.restarting(func() { s.Postgres.Stop(); s.Postgres.Start() }), nothing, nothing},
+		{"Postgres silent to the others", ways(others, sql, (*stage.Way).Silence), nothing, ways(others, sql, (*stage.Way).Mend)},
+		{"Postgres refused to the others", ways(others, sql, (*stage.Way).Cut), nothing, ways(others, sql, (*stage.Way).Mend)},
+		{"Redis frozen", s.Redis.Freeze, nothing, s.Redis.Thaw},
+		{"Redis gone", s.Redis.Stop, nothing, s.Redis.Start},
+		{"Redis restarted", s.restarting(func() { s.Redis.Stop(); s.Redis.Start() }), nothing, nothing},
+		{"Redis silent", ways(all, redis, (*stage.Way).Silence), nothing, ways(all, redis, (*stage.Way).Mend)},
+		{"Redis refused", ways(all, redis, (*stage.Way).Cut), nothing, ways(all, redis, (*stage.Way).Mend)},
 		{"a gateway suspended", func() { s.signal(syscall.SIGSTOP) }, func() { time.Sleep(promised); s.signal(syscall.SIGCONT) }, nothing},
 	}
 }
 
 // restarting begins something that ends while the round goes on.
-func (s *stage) restarting(f func()) func() {
+func (s *play) restarting(f func()) func() {
 	return func() {
 		done := make(chan struct{})
 		go func() { defer close(done); f() }()
@@ -46,54 +45,14 @@ func (s *stage) restarting(f func()) func() {
 	}
 }
 
-// silence lets connections stand and nothing come through, as a dropped route does.
-func (s *stage) silence(gates []*gate, way func(*gate) *toxiproxy.Proxy) func() {
+// ways does something to the way of each of these gateways to one store.
+func ways(gates []*stage.Gate, way func(*stage.Gate) *stage.Way, do func(*stage.Way)) func() {
 	return func() {
 		for _, g := range gates {
-			for _, stream := range []string{"upstream", "downstream"} {
-				toxic := `{"name": "` + stream + `", "type": "timeout", "stream": "` + stream + `", "attributes": {"timeout": 0}}`
-				if _, err := way(g).Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
-					s.t.Error(err)
-				}
-			}
-		}
-	}
-}
-
-func (s *stage) speak(gates []*gate, way func(*gate) *toxiproxy.Proxy) func() {
-	return func() {
-		for _, g := range gates {
-			for _, stream := range []string{"upstream", "downstream"} {
-				if err := way(g).Toxics.RemoveToxic(s.t.Context(), stream); err != nil {
-					s.t.Error(err)
-				}
-			}
-		}
-	}
-}
-
-// cut ends all connections and refuses new ones.
-func (s *stage) cut(gates []*gate, way func(*gate) *toxiproxy.Proxy) func() {
-	return func() {
-		for _, g := range gates {
-			way(g).Stop()
-		}
-	}
-}
-
-func (s *stage) join(gates []*gate, way func(*gate) *toxiproxy.Proxy) func() {
-	return func() {
-		for _, g := range gates {
-			if err := way(g).Start(); err != nil {
-				s.t.Error(err)
-			}
+			do(way(g))
 		}
 	}
 }
 
 // signal is for the last gateway.
-func (s *stage) signal(sig syscall.Signal) {
-	if err := s.gates[len(s.gates)-1].process.Signal(sig); err != nil {
-		s.t.Error(err)
-	}
-}
+func (s *play) signal(sig syscall.Signal) { s.Gates[len(s.Gates)-1].Signal(sig) }

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/gatehouse-auth/gatehouse/test/stage"
 )
 
 var (
@@ -31,14 +33,18 @@ const (
 	usual = 20 * time.Millisecond
 	// promised is what none takes longer than, whatever fails.
 	promised = 3 * time.Second
-	// hung is when something is broken, however busy the machine is.
-	hung = 30 * time.Second
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// play is what happens on a stage, in one test.
+type play struct {
+	*stage.Stage
+	t *testing.T
+}
+
 func TestRevocation(t *testing.T) {
-	s := newStage(t)
+	s := &play{stage.New(t, stage.Plan{Root: "../..", Users: []string{account}}), t}
 	t.Run("RULE-01/signed out at one gateway", func(t *testing.T) {
 		report(t, usual, repeat(*rounds, func() time.Duration {
 			b := s.signIn(t)
@@ -48,7 +54,7 @@ func TestRevocation(t *testing.T) {
 		}))
 	})
 	t.Run("RULE-01/deleted in psql", func(t *testing.T) {
-		sql := s.psql(t)
+		sql := s.Prompt(t)
 		report(t, usual, repeat(*rounds, func() time.Duration {
 			b := s.signIn(t)
 			s.warm(t, b)
@@ -62,7 +68,7 @@ func TestRevocation(t *testing.T) {
 	for _, f := range s.faults() {
 		t.Run("RULE-04/"+f.name, func(t *testing.T) {
 			report(t, promised, repeat(*faults, func() time.Duration {
-				s.well(t)
+				s.Well(t)
 				b := s.signIn(t)
 				s.warm(t, b)
 				f.before()
@@ -98,7 +104,7 @@ func report(t *testing.T, bar time.Duration, all []time.Duration) {
 	if bar == promised {
 		judged = longest
 	}
-	if longest > hung || *strict && (judged > bar || longest > promised) {
+	if longest > stage.Hung || *strict && (judged > bar || longest > promised) {
 		t.Errorf("%s and at most %s, want %s and at most %s", round(judged), round(longest), bar, promised)
 	}
 }
