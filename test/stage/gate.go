@@ -16,6 +16,7 @@ import (
 // Gate is one gateway, a process of its own.
 type Gate struct {
 	Admin                string       // http://127.0.0.1:port
+	Listen               string       // 127.0.0.1:port
 	ToSQL, ToRedis, ToS3 *Way         // ToS3 is nil where no files are taken
 	Client               *http.Client // reaches this gateway by the public address, and everybody else by theirs
 
@@ -112,6 +113,13 @@ func (g *Gate) Signal(sig syscall.Signal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_ = g.run.process.Signal(sig) // it may have ended
+}
+
+// Pid is the id of the process.
+func (g *Gate) Pid() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.run.process.Pid
 }
 
 // Died reports whether the process ended by itself.

@@ -33,6 +33,7 @@ type Stage struct {
 	Postgres *storetest.PostgresServer
 	Redis    *storetest.RedisServer
 	S3       *storetest.S3Server // nil: no files are taken
+	S3Front  *storetest.S3Front  // stands before S3, behind all ways to it
 	Public   string              // the address that browsers know: http://localhost:port
 	Gates    []*Gate
 }
@@ -71,6 +72,7 @@ func New(t testing.TB, plan Plan) *Stage {
 	s := &Stage{Postgres: storetest.Postgres(t), Redis: storetest.Redis(t), Public: "http://localhost:" + freePort(t)}
 	if plan.Files {
 		s.S3 = storetest.S3(t)
+		s.S3Front = storetest.Front(t, s.S3)
 	}
 	common := common{keys: keys(t, dir), issuer: provider(t), routes: s.routes(t, plan)}
 	for i := range 3 {
@@ -108,12 +110,12 @@ type common struct{ keys, issuer, routes string }
 func (s *Stage) newGate(t testing.TB, binary, config string, c common) *Gate {
 	t.Helper()
 	listen, admin := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
-	g := &Gate{Admin: "http://" + admin, Client: clientOf(t, s.Public, listen), t: t, binary: binary, config: config}
+	g := &Gate{Admin: "http://" + admin, Listen: listen, Client: clientOf(t, s.Public, listen), t: t, binary: binary, config: config}
 	g.ToSQL, g.ToRedis = newWay(t, "sql", s.Postgres.Addr), newWay(t, "redis", s.Redis.Addr)
 	text := fmt.Sprintf(configuration, listen, s.Public, admin, c.keys, c.issuer,
 		strings.Replace(s.Postgres.URL, s.Postgres.Addr, g.ToSQL.Listen(), 1), g.ToRedis.Listen())
 	if s.S3 != nil {
-		g.ToS3 = newWay(t, "s3", strings.TrimPrefix(s.S3.Endpoint, "http://"))
+		g.ToS3 = newWay(t, "s3", strings.TrimPrefix(s.S3Front.Endpoint, "http://"))
 		text += fmt.Sprintf("upload: {bucket: \"s3://%s/files\", endpoint: \"http://%s\", path_style: true, region: %s, access_key: %s, secret_key: %s, part_size: 5MiB}\n",
 			storetest.S3Bucket, g.ToS3.Listen(), storetest.S3Region, storetest.S3AccessKey, storetest.S3SecretKey)
 	}
