@@ -41,10 +41,13 @@ type inflow struct {
 	closed bool
 	due    time.Time // when the client will have stalled; zero: nothing is awaited
 	ended  bool      // nothing more will come
+	cut    bool      // nothing more is wanted
 	err    error     // why, if it was not the body's end
 }
 
 func (f *flow) body(b io.ReadCloser, in, out *http.Request) io.ReadCloser {
+	f.in.mu.Lock()
+	defer f.in.mu.Unlock()
 	f.in.ReadCloser, f.in.flow, f.in.in, f.in.out = b, f, in, out
 	return &f.in
 }
@@ -91,9 +94,20 @@ func (b *inflow) trail() {
 func (b *inflow) deadline(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.closed {
+	if !b.closed && !b.cut {
 		b.due = t
 		_ = b.flow.ctl.SetReadDeadline(t)
+	}
+}
+
+// interrupt makes a read that waits for the client fail. An app of HTTP/2 that has begun to answer is not
+// told that the request is over before the next bytes of its body came.
+func (b *inflow) interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ReadCloser != nil && !b.closed && !b.ended {
+		b.cut = true
+		_ = b.flow.ctl.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

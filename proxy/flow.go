@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,7 @@ type reins struct {
 	until  time.Time // what the client has to take the next bytes; zero: nothing is due
 	tunnel *tunnel   // what became of the connection after a handshake
 	line   *line     // to the app, where the lean engine carries; nil: none, or it was cut
+	rpc    bool      // a call of gRPC over HTTP/2, whose end is told in trailers
 }
 
 type flowKey struct{}
@@ -150,13 +153,17 @@ func (f *flow) quieten() {
 	}
 }
 
-// cut makes a write that waits for the client fail once the session is over.
+// cut makes whatever waits for the client fail once the session is over.
 func (f *flow) cut() {
+	f.in.interrupt()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.tunnel != nil:
 		f.tunnel.cut()
+	case f.rpc:
+		// A deadline that has passed would reset the stream at once, and with it what broken has to tell.
+		_ = f.ctl.SetWriteDeadline(time.Now().Add(lastWord))
 	case !f.done:
 		_ = f.ctl.SetWriteDeadline(time.Unix(1, 0))
 	}
@@ -215,6 +222,10 @@ func (f *flow) broken() {
 		return
 	}
 	if v == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		if f.toldCall() {
+			return
+		}
+		f.reset()
 		switch {
 		case errors.Is(context.Cause(f.r.Context()), auth.ErrRevoked):
 			rec.Outcome.Event, rec.Outcome.Cause = "stream_ended", auth.ErrRevoked
@@ -226,6 +237,54 @@ func (f *flow) broken() {
 		}
 	}
 	panic(v)
+}
+
+// call notes that the answer is one of gRPC.
+func (f *flow) call(h http.Header) {
+	rest, ok := strings.CutPrefix(strings.ToLower(h.Get("Content-Type")), "application/grpc")
+	if !ok || f.r.ProtoMajor != 2 || rest != "" && rest[0] != '+' && rest[0] != ';' { // not grpc-web, whose trailers are in the body
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rpc = true
+}
+
+// toldCall ends a call of gRPC that we cut with a status, if it is one: clients would take a reset for a
+// fault of ours (INTERNAL), and this one tells them to sign in (UNAUTHENTICATED) or to come again
+// (UNAVAILABLE). Messages carry their length, so that nobody takes half a one for a whole one.
+func (f *flow) toldCall() bool {
+	status, text := "14", "going away"
+	cause := context.Cause(f.r.Context())
+	switch {
+	case !f.rpc, cause == nil, errors.Is(cause, context.Canceled):
+		return false
+	case errors.Is(cause, auth.ErrRevoked):
+		status, text = "16", "signed out"
+		f.rec.Outcome.Event = "stream_ended"
+	}
+	f.rec.Outcome.Cause = cause
+	h := f.Header()
+	h.Set(http.TrailerPrefix+"Grpc-Status", status)
+	h.Set(http.TrailerPrefix+"Grpc-Message", text)
+	return true
+}
+
+// reset breaks the connection to a client of HTTP/1.0 that was told no length: there the end of the
+// connection is the end of the answer (RFC 9112, section 6.3), and an orderly one would make half an
+// answer a whole one. nginx speaks HTTP/1.0 to its upstreams unless it is told otherwise.
+func (f *flow) reset() {
+	if f.r.ProtoAtLeast(1, 1) || f.Header().Get("Content-Length") != "" {
+		return
+	}
+	conn, _, err := f.ctl.Hijack()
+	if err != nil {
+		return
+	}
+	if abrupt, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = abrupt.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // Hijack takes over the client's connection for a WebSocket.
@@ -244,10 +303,14 @@ func (f *flow) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // switching checks a 101. ReverseProxy would tunnel whatever both sides agree on, even silence.
-func (f *flow) switching(h http.Header) error {
+func (f *flow) switching(res *http.Response) error {
 	if !f.pass.ask.Socket {
 		return errors.New("the app switched protocols although no WebSocket was asked for")
 	}
+	if to, ok := res.Body.(io.ReadWriteCloser); ok {
+		res.Body = &appEnd{ReadWriteCloser: to, ctx: f.r.Context()}
+	}
+	h := res.Header
 	own(h)
 	for _, name := range []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Content-Length"} {
 		h.Del(name)

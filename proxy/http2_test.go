@@ -36,7 +36,8 @@ func grpcApp(t *testing.T) string {
 		_, _ = io.WriteString(w, "ok")
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 	})
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+	// echo answers each line with itself.
+	echo := func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 		for from := bufio.NewReader(r.Body); ; {
@@ -48,6 +49,17 @@ func grpcApp(t *testing.T) string {
 			_ = http.NewResponseController(w).Flush()
 		}
 		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+	}
+	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/call", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc+proto")
+		echo(w, r)
+	})
+	mux.HandleFunc("/flood", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		for err := error(nil); err == nil; {
+			_, err = io.WriteString(w, strings.Repeat("one\n", 16<<10))
+		}
 	})
 	server := httptest.NewUnstartedServer(mux)
 	server.Config.Protocols = new(http.Protocols)

@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/gatehouse-auth/gatehouse/auth"
 )
+
+// lastWord bounds what is still said on a connection, or on a stream, that we end.
+const lastWord = time.Second
 
 // tunnel is the client's end of a WebSocket. It first yields what was read behind the handshake, and
 // it follows the frames that go to the client, so that the end of a session can be told by a close
@@ -42,6 +46,11 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	if err := t.SetWriteDeadline(time.Now().Add(t.flow.stall)); err != nil {
 		return 0, err
 	}
+	// Behind the deadline: cut sets one that has passed once the context has ended, and the one above
+	// must not come after it.
+	if err := t.flow.r.Context().Err(); err != nil {
+		return 0, err
+	}
 	n, err := t.Conn.Write(p)
 	t.frames.follow(p[:n])
 	t.flow.used()
@@ -68,18 +77,86 @@ func (t *tunnel) CloseWrite() error {
 	return t.Conn.Close()
 }
 
-// Close ends the connection. If that is because the session is over, and no frame is under way, it
-// says so first: 1008, policy violation (RFC 6455, section 7.4.1).
+// Close ends the connection. If it is we who end it, and no frame is under way, it says so first. A
+// connection that is closed with bytes of its client unread sends a reset, which overtakes what was said
+// (RFC 9112, section 9.6), so what the client still sends is taken for a moment.
 func (t *tunnel) Close() error {
-	if errors.Is(context.Cause(t.flow.r.Context()), auth.ErrRevoked) && t.mu.TryLock() {
-		defer t.mu.Unlock()
-		if t.frames.between() && t.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-			const text = "signed out"
-			frame := append([]byte{0x88, 2 + byte(len(text)), 1008 >> 8, 1008 & 0xff}, text...)
-			_, _ = t.Conn.Write(frame) // whether it arrives or not, the connection ends here
+	if frame := farewell(t.flow.r.Context()); frame != nil && t.mu.TryLock() {
+		if t.frames.between() && t.SetWriteDeadline(time.Now().Add(lastWord)) == nil {
+			t.part(frame)
 		}
+		t.mu.Unlock()
 	}
 	return t.Conn.Close()
+}
+
+// part says the last and waits for the client to hang up.
+func (t *tunnel) part(frame []byte) {
+	_, err := t.Conn.Write(frame)
+	half, ok := t.Conn.(interface{ CloseWrite() error })
+	if err != nil || !ok || half.CloseWrite() != nil || t.SetReadDeadline(time.Now().Add(lastWord)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, t.Conn) // whether the client is done or not, the connection ends here
+}
+
+// farewell is the close frame of a tunnel that we end (RFC 6455, section 7.4.1): 1008, policy violation,
+// where the session is over, and 1001, going away, where the process stops. It is nil where the client or
+// the app has ended it.
+func farewell(ctx context.Context) []byte {
+	code, text := uint16(1001), "going away"
+	switch cause := context.Cause(ctx); {
+	case cause == nil, errors.Is(cause, context.Canceled):
+		return nil
+	case errors.Is(cause, auth.ErrRevoked):
+		code, text = 1008, "signed out"
+	}
+	return append([]byte{0x88, 2 + byte(len(text)), byte(code >> 8), byte(code)}, text...)
+}
+
+// appEnd is the app's end of a WebSocket: an app, too, is told why it ends.
+type appEnd struct {
+	io.ReadWriteCloser                 // of http.Transport
+	ctx                context.Context //nolint:containedctx // whose end is that of the tunnel
+	mu                 sync.Mutex
+	frames             frames
+}
+
+// Write sends bytes of the client to the app.
+func (a *appEnd) Write(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n, err := a.ReadWriteCloser.Write(p)
+	a.frames.follow(p[:n])
+	return n, err
+}
+
+// CloseWrite passes on that the client has said its last.
+func (a *appEnd) CloseWrite() error {
+	if half, ok := a.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return a.ReadWriteCloser.Close()
+}
+
+// Close ends the connection, with the frame of farewell where one may begin. ReverseProxy closes twice.
+func (a *appEnd) Close() error {
+	if frame := farewell(a.ctx); frame != nil && a.mu.TryLock() {
+		if a.frames.between() {
+			// An app that does not read must not hold up the end.
+			limit := time.AfterFunc(lastWord, func() { _ = a.ReadWriteCloser.Close() })
+			_, _ = a.ReadWriteCloser.Write(masked(frame))
+			limit.Stop()
+		}
+		a.mu.Unlock()
+	}
+	return a.ReadWriteCloser.Close()
+}
+
+// masked is a short frame as a client sends it (RFC 6455, section 5.3). The mask keeps a page from choosing
+// the bytes on the wire, and these are not a page's: a mask of zeros leaves them as they are.
+func masked(frame []byte) []byte {
+	return append([]byte{frame[0], frame[1] | 0x80, 0, 0, 0, 0}, frame[2:]...)
 }
 
 // frames follows the boundaries of WebSocket frames in a stream (RFC 6455, section 5.2).

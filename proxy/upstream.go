@@ -240,10 +240,11 @@ func (u *Upstream) received(res *http.Response) error {
 	f := flowOf(res.Request.Context())
 	f.arrived()
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return f.switching(res.Header)
+		return f.switching(res)
 	}
 	own(res.Header)
 	keepPrivate(res.Header, f.pass.decision.Route)
+	f.call(res.Header)
 	// With a length, HTTP/1.1 has no place for trailers; without one it chunks.
 	if f.r.ProtoMajor == 1 && f.r.Method != http.MethodHead && mayTrail(f.r, res) {
 		res.Header.Del("Content-Length")
@@ -275,6 +276,8 @@ func explain(ctx context.Context, f *flow, err error) error {
 		return web.Fail(http.StatusUnauthorized, "Your session ended while this request was under way.", auth.ErrRevoked)
 	case errors.Is(f.in.failure(), os.ErrDeadlineExceeded):
 		return web.Fail(http.StatusRequestTimeout, "The request's body did not arrive in time.", os.ErrDeadlineExceeded)
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.Canceled):
+		return &web.Error{Status: http.StatusServiceUnavailable, Text: "This server is being stopped. Please try again.", Cause: context.Cause(ctx), RetryAfter: time.Second}
 	case ctx.Err() != nil:
 		return fmt.Errorf("client went away: %w", context.Canceled)
 	case f.in.failure() != nil:

@@ -110,3 +110,16 @@ func (c *hijacked) CloseWrite() error {
 	}
 	return half.CloseWrite()
 }
+
+// SetLinger makes the next Close send a reset instead of an orderly end, where it is zero (SO_LINGER).
+func (c *hijacked) SetLinger(sec int) error {
+	conn := c.Conn
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	tcp, ok := conn.(interface{ SetLinger(sec int) error })
+	if !ok {
+		return http.ErrNotSupported
+	}
+	return tcp.SetLinger(sec)
+}
