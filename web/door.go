@@ -90,6 +90,7 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		s, why := d.room.admit(conn)
 		if s != nil {
+			tune(conn)
 			return s, nil
 		}
 		d.room.shed(why)
