@@ -93,12 +93,16 @@ func (a *Ask) page(h http.Header) {
 // uri is the target as it was sent.
 func (a *Ask) uri() string { return a.Path + a.Query }
 
-// framing refuses what net/http hands on although two servers may understand it differently: a
-// method that is no token, a Host line beside another :authority, and a length that contradicts the
-// body, all three over HTTP/2 (RULE-12).
+// framing refuses what net/http hands on although two servers may understand it differently: CONNECT,
+// and over HTTP/2 a method that is no token, a Host line beside another :authority, and a length that
+// contradicts the body (RULE-12).
 func framing(r *http.Request) error {
 	if !httpguts.ValidHeaderFieldName(r.Method) {
 		return errors.New("the method is no token")
+	}
+	if r.Method == http.MethodConnect {
+		// It asks for a tunnel to a host, and an app that agrees to one gets bytes that nobody judged.
+		return errors.New("CONNECT is not for what is behind a gateway")
 	}
 	for _, host := range r.Header["Host"] {
 		if !strings.EqualFold(host, r.Host) {
@@ -117,7 +121,7 @@ func framing(r *http.Request) error {
 // socket reports whether a request is a WebSocket handshake (RFC 6455, section 4.1). No other upgrade
 // is carried on: a tunnel of another protocol would pass requests that nobody judged (h2c smuggling).
 func socket(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ContentLength == 0 &&
+	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor > 0 && r.ContentLength == 0 &&
 		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
 		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket")
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/textproto"
 	"sync"
 	"sync/atomic"
 
@@ -28,8 +29,12 @@ func (id *Identity) judgeName(name string) (what fate) {
 	if overrides[folded] {
 		what |= overriding
 	}
-	if hopByHop(name) || delimits(name) {
+	switch canonical := textproto.CanonicalMIMEHeaderKey(folded); {
+	case !hopByHop(canonical) && !delimits(canonical):
+	case name == canonical:
 		what |= hopping
+	default:
+		what |= claimed // Transfer_Encoding frames nothing here, and a message to an app that takes _ for -
 	}
 	if !httpguts.ValidHeaderFieldName(name) {
 		what |= nameless

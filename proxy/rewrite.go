@@ -33,7 +33,8 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	u.tell(f, func(name, value string) { out.Header[name] = []string{value} })
 	if out.Body != nil {
 		out.Close = bodiless[pass.ask.Method]
-		pass.identity.Erase(out.Trailer)
+		u.erase(out.Trailer, pass)
+		out.Trailer.Del("Cookie") // with ours in it; no cookie belongs there (RFC 9110, section 6.5.1)
 		out.Body = f.body(out.Body, pr.In, out)
 	}
 }

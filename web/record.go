@@ -116,6 +116,9 @@ func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Hand
 	peer, err := rec.Peers.Of(r)
 	x := open(w, r, peer)
 	r = r.WithContext(x)
+	if doubtful(r) {
+		w.Header().Set("Connection", "close")
+	}
 	defer func() {
 		broken := settle(x, r, recover())
 		rec.close(x, r)
@@ -130,6 +133,14 @@ func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Hand
 		return
 	}
 	next.ServeHTTP(&x.writer, r)
+}
+
+// doubtful reports whether another server in the row may see the end of a request elsewhere. With chunks
+// there may have been a Content-Length, and HTTP/1.0 knows no chunks: net/http drops the one that does
+// not count and tells nobody. What follows on such a connection is not to be read as a request (RFC 9112,
+// section 6.1), and since the attack cannot be told from its harmless kin, both end here.
+func doubtful(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
 
 // open begins the record of a request.
