@@ -105,6 +105,7 @@ type Recorder struct {
 	Log     *Log          // nil: no log
 	Peers   *Peers        // nil: nobody may claim anything
 	Observe func(*Record) // called once a request, when it is over; nil: not called
+	Leaving func() bool   // whether clients are to send their next request on another connection; nil: never
 }
 
 // Wrap puts the recorder around next. It belongs outermost: what it does not see is in no log.
@@ -115,6 +116,7 @@ func (rec Recorder) Wrap(next http.Handler) http.Handler {
 func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	peer, err := rec.Peers.Of(r)
 	x := open(w, r, peer)
+	x.writer.leaving = rec.Leaving
 	r = r.WithContext(x)
 	if doubtful(r) {
 		w.Header().Set("Connection", "close")

@@ -17,6 +17,8 @@ type writer struct {
 	status int          // of the final answer; 101 once the connection is hijacked; zero: nothing sent
 	bytes  atomic.Int64 // of the body; a hijacked connection adds to it from its own goroutines
 	failed bool         // a write failed: the client is gone, or the connection is broken
+
+	leaving func() bool // of the Recorder
 }
 
 // Unwrap is for http.ResponseController.
@@ -26,7 +28,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // through and are no answer yet; 101 is one.
 func (w *writer) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = status
+		w.begin(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -72,7 +74,16 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 func (w *writer) begun() {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.begin(http.StatusOK)
+	}
+}
+
+// begin notes the status. Now, and not when the request came, is the time to know whether the connection
+// will be there for another one: an app may have thought for long.
+func (w *writer) begin(status int) {
+	w.status = status
+	if w.leaving != nil && w.leaving() {
+		w.Header().Set("Connection", "close") // over HTTP/2 net/http makes GOAWAY of it
 	}
 }
 

@@ -57,6 +57,9 @@ func newHealth(s *stores, provider *auth.Provider) *health {
 
 func (h *health) enter(p phase) { h.phase.Store(int32(p)) }
 
+// leaving reports whether the process is being drained.
+func (h *health) leaving() bool { return phase(h.phase.Load()) == stopping }
+
 // live says that the process runs. It touches nothing: a store that is down is no reason to restart
 // the gateway (RULE-27).
 func (h *health) live(w http.ResponseWriter, _ *http.Request) {

@@ -73,6 +73,7 @@ var homes = map[string][]string{
 	"golang.org/x/net/publicsuffix":        {"cmd/gatehouse/config_host.go"},
 	"golang.org/x/net/http/httpguts":       {"proxy/", "web/load.go"},
 	"golang.org/x/sync/errgroup":           {"cmd/gatehouse/run.go"},
+	"golang.org/x/sys/unix":                {"cmd/gatehouse/drain_linux.go"},
 	"golang.org/x/text/unicode/norm":       {"upload/name.go"},
 	"golang.org/x/term":                    {"web/log.go", "cmd/gatehouse/admin.go"},
 }

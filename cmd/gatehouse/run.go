@@ -117,7 +117,9 @@ func (g *gateway) stop(cfg Config, public []*server, admin *server) {
 		})
 	}
 	all.Wait()
-	admin.drain(0, lastWords)
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	admin.shut(ctx)
 	g.log.Info("stopped")
 }
 

@@ -201,7 +201,7 @@ func (g *gateway) newFront(cfg Config) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	recorder := web.Recorder{Log: g.log, Peers: peers, Observe: g.observe}
+	recorder := web.Recorder{Log: g.log, Peers: peers, Observe: g.observe, Leaving: g.health.leaving}
 	load := g.bounds.load
 	f := &front{cfg: cfg, peers: peers, table: table, apps: apps, cert: cert}
 	f.handler = recorder.Wrap(load.Wrap(headLimits.Wrap(web.Handler(p.Serve))))

@@ -31,8 +31,6 @@ const (
 	// browsers send in any case (RFC 9113, section 4.2). net/http would take 1 MiB, and makes room for
 	// a frame when its head has come: nine bytes on each of a thousand connections cost a gigabyte.
 	frameSize = 16 << 10
-	// lastWords is how long handlers get to close what they tunnel once their context has ended.
-	lastWords = 3 * time.Second
 )
 
 // errGoingAway is the cause of every request's context once the process stops.
@@ -42,8 +40,11 @@ var errGoingAway = errors.New("gatehouse is stopping")
 type server struct {
 	http     *http.Server
 	listener net.Listener
-	draining atomic.Bool
+	socket   net.Listener   // listener itself, or what stands under it
+	draining atomic.Bool    // it accepts no more connections: Serve ends in vain
 	busy     sync.WaitGroup // handlers under way, those of hijacked connections included
+	asked    atomic.Int64   // handlers under way that will end by themselves
+	ended    atomic.Int64   // when the last of them did, in Unix nanoseconds
 	end      context.CancelCauseFunc
 }
 
@@ -60,16 +61,17 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 			return nil, err
 		}
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
+	socket, err := new(net.ListenConfig).Listen(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
+	listener := socket
 	var state func(net.Conn, http.ConnState)
 	if room != nil {
 		listener, state = room.Door(listener, secure), room.State
 	}
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	s := &server{listener: listener, end: end}
+	s := &server{listener: listener, socket: socket, end: end}
 	s.http = &http.Server{
 		Handler:           s.count(handler),
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -116,15 +118,15 @@ func removeStaleSocket(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// count keeps the number of handlers under way, and asks clients for new connections while draining.
-// Server.SetKeepAlivesEnabled(false) would close idle connections at once, and with them requests
-// that are just on their way (RULE-27).
+// count keeps the number of handlers under way, and when the last of them ended. What asks for a tunnel
+// may never end, so it does not count among those that are waited for.
 func (s *server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.busy.Add(1)
 		defer s.busy.Done()
-		if s.draining.Load() {
-			w.Header().Set("Connection", "close")
+		if r.Header["Upgrade"] == nil {
+			s.asked.Add(1)
+			defer func() { s.ended.Store(time.Now().UnixNano()); s.asked.Add(-1) }()
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -138,29 +140,8 @@ func (s *server) serve() error {
 	} else {
 		err = s.http.Serve(s.listener)
 	}
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() {
 		return nil
 	}
 	return err
-}
-
-// drain stops the server in three steps. For delay it goes on as before while balancers notice. For
-// timeout it accepts nothing new and lets what runs come to its end. Then it ends the context of what
-// still runs, tunnels included, and reports whether anything had to be cut.
-func (s *server) drain(delay, timeout time.Duration) (cut bool) {
-	s.draining.Store(true)
-	time.Sleep(delay)
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	cut = s.http.Shutdown(ctx) != nil
-	s.end(errGoingAway) // Shutdown knows nothing of hijacked connections (golang/go#17721)
-	done := make(chan struct{})
-	go func() { s.busy.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(lastWords):
-		cut = true
-	}
-	s.http.Close() // everything is closed already, or is cut here
-	return cut
 }
