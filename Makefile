@@ -15,9 +15,9 @@ build: ## the static binary, ./gatehouse
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o gatehouse ./cmd/gatehouse
 
 .PHONY: test
-test: ## the whole proof: install what is missing, then lint, unit, fuzz and e2e, and one summary
+test: ## the whole proof: install what is missing, then lint, unit, chaos, fuzz and e2e, and one summary
 	@test/ci/install.sh test
-	@test/ci/prove.sh lint unit fuzz e2e
+	@test/ci/prove.sh lint unit chaos fuzz e2e
 
 .PHONY: lint
 lint: ## golangci-lint, go.mod, shell scripts
@@ -58,6 +58,16 @@ bench-sessions: ## look-ups, sign-ins, lists, slides and sweeps with 1 k, 100 k 
 bench-revocation: ## how long a session that was ended is let in still: three gateways, 1,000 rounds, every fault
 	@test/ci/install.sh unit
 	@. test/ci/env.sh && go test -count=1 -timeout 60m -v -run TestRevocation ./test/revocation -args -rounds=1000 -faults=3 -strict
+
+.PHONY: chaos
+chaos: ## ten minutes in which one part after another fails while people work (ARGS="-for=1h -seed=7")
+	@test/ci/install.sh unit
+	@. test/ci/env.sh && go test -count=1 -timeout 3h -v -run TestCampaign ./test/chaos -args -for=10m -seed=0 -build= $(ARGS)
+
+.PHONY: chaos-broken
+chaos-broken: ## three builds that are broken on purpose, each of which the campaign has to catch
+	@test/ci/install.sh unit
+	@test/chaos/broken.sh
 
 .PHONY: bench-upload
 bench-upload: ## uploads through Gatehouse beside tusd, the SDK's uploader and a bare relay (ARGS="-scale 0.1" for a quick look)

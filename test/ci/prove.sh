@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# prove.sh STAGE...: run the stages of the proof (lint, unit, fuzz, e2e) and print one summary.
+# prove.sh STAGE...: run the stages of the proof (lint, unit, chaos, fuzz, e2e) and print one summary.
 #
 # It fails if anything failed, was skipped, or did not run: a stage that counts nothing counts as a
 # failure. The last line is "N passed, N failed, N skipped". Whatever a stage started and left behind
@@ -47,19 +47,28 @@ lint() {
 }
 
 unit() {
-  local failed=0
-  go_tests -race -shuffle=on -timeout 20m ./... || failed=1
+  local failed=0 packages
+  # The fault campaign is a stage of its own: a machine that is busy with other tests would be its fault.
+  mapfile -t packages < <(go list ./... | grep -v '/test/chaos$')
+  go_tests unit pkgname -race -shuffle=on -timeout 20m "${packages[@]}" || failed=1
   # The race detector makes pools forget, so what a request allocates is counted without it.
-  go_tests -run Alloc ./auth ./proxy ./store || failed=1
+  go_tests unit pkgname -run Alloc ./auth ./proxy ./store || failed=1
   return "$failed"
 }
 
-# go_tests ARGUMENT...: what go test does with these, counted.
+# The short form of the campaign, and the tests of its judge.
+chaos() {
+  go_tests chaos standard-quiet -race -timeout 10m ./test/chaos
+}
+
+# go_tests STAGE FORMAT ARGUMENT...: what go test does with these, counted, and shown in that format.
 go_tests() {
+  local stage=$1 format=$2
+  shift 2
   # gotestsum hands its totals to this command; a package that does not compile is an "error".
   # shellcheck disable=SC2016 # the variables are for that command's shell
-  gotestsum --format pkgname --format-hide-empty-pkg \
-    --post-run-command 'sh -c "echo unit $((TESTS_TOTAL-TESTS_FAILED-TESTS_SKIPPED)) $((TESTS_FAILED+TESTS_ERRORS)) $TESTS_SKIPPED >>'"$results"'"' \
+  gotestsum --format "$format" --format-hide-empty-pkg \
+    --post-run-command 'sh -c "echo '"$stage"' $((TESTS_TOTAL-TESTS_FAILED-TESTS_SKIPPED)) $((TESTS_FAILED+TESTS_ERRORS)) $TESTS_SKIPPED >>'"$results"'"' \
     -- -count=1 "$@" </dev/null
 }
 

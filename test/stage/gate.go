@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"net/http"
 	"os"
@@ -143,8 +144,18 @@ func (g *Gate) Log() string {
 	return string(text)
 }
 
+// Degraded asks the gateway which of its parts cannot be asked, and reports whether it is ready at all.
+func (g *Gate) Degraded(ctx context.Context) (parts []string, ready bool) {
+	status, body := Get(ctx, g.Client, g.Admin+"/readyz", "")
+	var told struct{ Degraded []string }
+	if status != http.StatusOK || json.Unmarshal([]byte(body), &told) != nil {
+		return nil, false
+	}
+	return told.Degraded, true
+}
+
 // Well reports whether the gateway says that nothing is amiss.
 func (g *Gate) Well(ctx context.Context) bool {
-	_, body := Get(ctx, g.Client, g.Admin+"/readyz", "")
-	return strings.Contains(body, `"status":"ready","degraded":[]`)
+	parts, ready := g.Degraded(ctx)
+	return ready && len(parts) == 0
 }
