@@ -105,12 +105,17 @@ func (r *replica) run(t *testing.T) (stop func()) {
 // waitFor waits for as long as no machine needs.
 func waitFor(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	waitLong(t, 20*time.Second, what, so)
+}
+
+func waitLong(t *testing.T, limit time.Duration, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if so() {
 			return
 		}
 	}
-	t.Fatalf("not so after 20 s: %s", what)
+	t.Fatalf("not so after %v: %s", limit, what)
 }
 
 // signedIn makes alice and a session of hers, through the replica.

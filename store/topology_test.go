@@ -125,45 +125,60 @@ func TestRedisTLS(t *testing.T) {
 	}
 }
 
+// A cluster serves all keys, and goes on when the replica of a master that was killed has taken its place.
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.Cluster(t)
 	suiteThrough(t, cluster.URL)
-	for _, node := range cluster.Nodes {
+	for _, node := range cluster.Masters {
 		if n := size(t, node, 0); n == 0 {
 			t.Error("a node holds nothing")
 		}
 	}
+	replaced(t, cluster.URL, cluster.Masters[0], cluster.Replicas[0], killed)
 }
 
-// Sentinels replace a master that has died. Nobody is kept out meanwhile, nobody who signed out
-// comes back, and the cache is used again with the new master.
+// Sentinels replace a master that has died, or that does not answer any more.
 func TestRedisSentinel(t *testing.T) {
 	t.Parallel()
-	for name, watchers := range map[string]int{"one sentinel": 1, "three sentinels": 3} {
+	for name, c := range map[string]struct {
+		watchers int
+		how      func(*storetest.RedisServer) (heal func())
+	}{
+		"one sentinel, the master is killed":    {1, killed},
+		"three sentinels, the master is killed": {3, killed},
+		"three sentinels, the master is frozen": {3, frozen},
+	} {
 		t.Run(name, func(t *testing.T) {
-			group := storetest.Sentinel(t, watchers)
-			if watchers == 1 {
+			t.Parallel()
+			group := storetest.Sentinel(t, c.watchers)
+			if c.watchers == 1 {
 				suiteThrough(t, group.URL)
 			}
-			s := openLite(t)
-			r := replicaOf(t, s, group.URL, keys(t))
-			alice := signedIn(t, s, r)
-			gone := storetest.NewSession(alice.User)
-			if err := r.Create(t.Context(), gone); err != nil {
-				t.Fatal(err)
-			}
-			waitFor(t, "both are cached", func() bool { return r.hit(t, alice.Key) && r.hit(t, gone.Key) })
-			group.Master.Stop()
-			if err := r.End(t.Context(), gone.Key); err != nil {
-				t.Errorf("logout without a master: %v", err)
-			}
-			busy(t, r, alice, 2*time.Second)
-			waitFor(t, "the replica is the master", group.Replica.Leads)
-			waitFor(t, "the cache is used again", func() bool { return r.hit(t, alice.Key) })
-			if _, err := r.Find(t.Context(), gone.Key); !errors.Is(err, auth.ErrNoSession) {
-				t.Errorf("Find after logout: %v, want ErrNoSession", err)
-			}
+			replaced(t, group.URL, group.Master, group.Replica, c.how)
 		})
 	}
+}
+
+func killed(r *storetest.RedisServer) (heal func()) { r.Stop(); return r.Start }
+func frozen(r *storetest.RedisServer) (heal func()) { r.Freeze(); return r.Thaw }
+
+// replaced lets a master fail while people come and go. Nobody is kept out meanwhile, nobody who signed out comes back, and the cache is used again with the new master:
+// also when the old one is there again, empty or with what it knew before.
+func replaced(t *testing.T, url string, master, replica *storetest.RedisServer, fail func(*storetest.RedisServer) func()) {
+	t.Helper()
+	s, ring := openLite(t), keys(t)
+	people := peopleAt(t, s, replicaOf(t, s, url, ring), replicaOf(t, s, url, ring))
+	people.cached(t)
+	leave := people.come(t)
+	people.more(t, 20)
+	heal := fail(master)
+	busy(t, people.replicas[0], people.first, time.Second)
+	people.more(t, 20)
+	waitFor(t, "ST-02/the replica is the master", replica.Leads)
+	people.cached(t)
+	heal()
+	people.more(t, 20)
+	leave()
+	people.cached(t)
 }

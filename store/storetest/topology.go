@@ -67,39 +67,54 @@ func sentinel(t testing.TB, master string, quorum int) *RedisServer {
 	return redisAs(t, dir, file, "--sentinel")
 }
 
-// RedisCluster is three masters that share the slots, all real processes.
+// RedisCluster is three masters that share the slots and a replica of each, all real processes.
 type RedisCluster struct {
-	Nodes []*RedisServer
-	URL   string // redis+cluster://:password@…
+	Masters, Replicas []*RedisServer // the replica of a master has its number
+	URL               string         // redis+cluster://:password@…
 }
 
-// Cluster starts them, and returns when each says that all slots are served. They end with the test.
+// Cluster starts them, and returns when each says that all slots are served and each replica follows.
+// A master that does not answer for two seconds is replaced by its replica. They end with the test.
 func Cluster(t testing.TB) *RedisCluster {
 	t.Helper()
-	const slots = 16384
-	c := &RedisCluster{Nodes: make([]*RedisServer, 3)}
-	addrs, buses := make([]string, len(c.Nodes)), make([]string, len(c.Nodes))
-	for i := range c.Nodes {
-		buses[i] = strconv.Itoa(FreePort(t))
-		c.Nodes[i] = Redis(t, "--requirepass", RedisPassword, "--masterauth", RedisPassword,
-			"--cluster-enabled", "yes", "--cluster-port", buses[i], "--cluster-node-timeout", "5000")
-		addrs[i] = c.Nodes[i].Addr
-		from, to := i*slots/len(c.Nodes), (i+1)*slots/len(c.Nodes)-1
-		c.Nodes[i].must(fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", from, to))
-		c.Nodes[i].must(fmt.Sprintf("CLUSTER SET-CONFIG-EPOCH %d", i+1))
+	const slots, masters = 16384, 3
+	nodes, addrs := make([]*RedisServer, 2*masters), make([]string, 2*masters)
+	for i := range nodes {
+		bus := strconv.Itoa(FreePort(t))
+		nodes[i] = Redis(t, "--requirepass", RedisPassword, "--masterauth", RedisPassword, "--repl-diskless-sync-delay", "0",
+			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "2000", "--cluster-replica-validity-factor", "0")
+		addrs[i] = nodes[i].Addr
+		nodes[i].must(fmt.Sprintf("CLUSTER SET-CONFIG-EPOCH %d", i+1))
+		if i < masters {
+			nodes[i].must(fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", i*slots/masters, (i+1)*slots/masters-1))
+		}
+		if i > 0 {
+			host, port := split(t, nodes[i].Addr)
+			nodes[0].must(fmt.Sprintf("CLUSTER MEET %s %s %s", host, port, bus))
+		}
 	}
-	for i, one := range c.Nodes[1:] {
-		host, port := split(t, one.Addr)
-		c.Nodes[0].must(fmt.Sprintf("CLUSTER MEET %s %s %s", host, port, buses[i+1]))
+	whole(t, nodes)
+	for i, replica := range nodes[masters:] {
+		replica.must("CLUSTER REPLICATE " + nodes[i].Do("CLUSTER MYID"))
 	}
-	for _, one := range c.Nodes {
+	for i, replica := range nodes[masters:] {
+		soon(t, "the replica follows", func() bool { return strings.Contains(replica.Do("INFO replication"), "master_link_status:up") })
+		soon(t, "its master knows it", func() bool { return strings.Contains(nodes[i].Do("INFO replication"), "state=online") })
+	}
+	whole(t, nodes)
+	return &RedisCluster{Masters: nodes[:masters], Replicas: nodes[masters:], URL: severalAt("redis+cluster", addrs)}
+}
+
+// whole waits until each node of a cluster knows all the others and that all slots are served.
+func whole(t testing.TB, nodes []*RedisServer) {
+	t.Helper()
+	known := "cluster_known_nodes:" + strconv.Itoa(len(nodes))
+	for _, one := range nodes {
 		soon(t, "the cluster is whole", func() bool {
 			info := one.Do("CLUSTER INFO")
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, known)
 		})
 	}
-	c.URL = severalAt("redis+cluster", addrs)
-	return c
 }
 
 func (r *RedisServer) must(command string) {
