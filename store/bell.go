@@ -7,6 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// listenQuiet is how long nothing may be heard before the connection is tried out.
+const listenQuiet = 5 * time.Second
+
 // listen rings the bell at each notification, and whenever one may have been missed, until the
 // context ends. It has its own connection, which must not pass a pool that hands out another server
 // connection with each transaction: LISTEN is lost there, and the feed is left with its polls.
@@ -42,10 +45,23 @@ func hearken(ctx context.Context, address string, bell chan<- struct{}) {
 	if _, err := conn.Exec(ctx, "LISTEN gatehouse"); err != nil {
 		return
 	}
-	for {
+	for ring(bell); rung(ctx, conn); {
 		ring(bell)
-		if _, err := conn.WaitForNotification(ctx); err != nil {
-			return
+	}
+}
+
+// rung waits for a notification, and reports false once none can come any more. A server that froze or
+// went without a word says nothing, as one does of which nobody has signed out: so it is asked.
+func rung(ctx context.Context, conn *pgx.Conn) bool {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, listenQuiet)
+		_, err := conn.WaitForNotification(quiet)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if conn.IsClosed() || ctx.Err() != nil || !answers(ctx, conn) {
+			return false
 		}
 	}
 }

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,10 +15,18 @@ import (
 )
 
 const (
-	dialLimit = 3 * time.Second
+	// connections is how many a process has at once, and keeps.
+	connections = 20
+	dialLimit   = 3 * time.Second
+	// hostLimit is dialLimit where an address names several hosts, each of which is tried in turn: if the
+	// first does not answer, there must be time for the second within a poll of the feed.
+	hostLimit = time.Second
 	// doubtAfter is how long a connection may rest before it is tried out. A server that restarts
 	// leaves dead connections behind, and each would fail somebody's request.
 	doubtAfter = 100 * time.Millisecond
+	// doubtLimit is how long a connection that is tried out may take to answer. A server that froze, or
+	// went without a word, must not cost a request all the time that it has.
+	doubtLimit = 500 * time.Millisecond
 )
 
 func openPostgres(o Options) (*SQL, error) {
@@ -31,14 +41,33 @@ func openPostgres(o Options) (*SQL, error) {
 		}
 		listen = o.ListenURL
 	}
-	pool := stdlib.OpenDB(*config, stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool {
-		return p.IdleDuration > doubtAfter
+	var pool *sql.DB
+	pool = stdlib.OpenDB(*config, stdlib.OptionShouldPing(func(ctx context.Context, p stdlib.ShouldPingParams) bool {
+		if p.IdleDuration <= doubtAfter || answers(ctx, p.Conn) {
+			return false
+		}
+		if ctx.Err() == nil { // it is seldom the only one
+			pool.SetMaxIdleConns(0)
+			pool.SetMaxIdleConns(connections)
+		}
+		return true // it is closed, and this second ping says so at once
 	}))
-	pool.SetMaxOpenConns(20)
-	pool.SetMaxIdleConns(20)
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(30 * time.Minute) // so that load comes back to a server that was away
 	return &SQL{db: bun.NewDB(pool, pgdialect.New()), listen: listen}, nil
+}
+
+// answers tries a connection out, and closes it if it does not answer in time.
+func answers(ctx context.Context, conn *pgx.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, doubtLimit)
+	defer cancel()
+	if conn.Ping(ctx) == nil {
+		return true
+	}
+	_ = conn.Close(ctx)
+	return false
 }
 
 // postgresConfig reads an address. Errors name the setting, never the address, which may hold a
@@ -53,12 +82,23 @@ func postgresConfig(address, setting string) (*pgx.ConnConfig, error) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = dialLimit
+		if several(config) {
+			config.ConnectTimeout = hostLimit
+		}
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "gatehouse"
 	}
 	config.ValidateConnect = writable
 	return config, nil
+}
+
+// several reports whether an address names more than one server. One server may be tried in several ways,
+// with TLS and without.
+func several(config *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(config.Fallbacks, func(next *pgconn.FallbackConfig) bool {
+		return next.Host != config.Host || next.Port != config.Port
+	})
 }
 
 // writable refuses servers on which an answer could be stale or a statement could mean something

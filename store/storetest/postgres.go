@@ -20,6 +20,7 @@ import (
 type PostgresServer struct {
 	server
 	bin, port string
+	data      string
 	databases atomic.Int64
 	URL       string // postgres://gate@127.0.0.1:port/postgres?sslmode=disable
 	Addr      string // 127.0.0.1:port
@@ -30,15 +31,21 @@ type PostgresServer struct {
 // fsync=on: no test pulls the plug.
 func Postgres(t testing.TB, settings ...string) *PostgresServer {
 	t.Helper()
-	bin := postgresBin(t)
-	port, data := strconv.Itoa(FreePort(t)), filepath.Join(room(t), "data")
+	bin, data := postgresBin(t), filepath.Join(room(t), "data")
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "gate", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync") //nolint:gosec,noctx // our own arguments
 	humble(t, initdb)
 	initdb.Dir = filepath.Dir(data)
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	p := &PostgresServer{Addr: net.JoinHostPort("127.0.0.1", port), bin: bin, port: port}
+	return postgresOn(t, bin, data, settings...)
+}
+
+// postgresOn starts a server on a directory that holds a database.
+func postgresOn(t testing.TB, bin, data string, settings ...string) *PostgresServer {
+	t.Helper()
+	port := strconv.Itoa(FreePort(t))
+	p := &PostgresServer{Addr: net.JoinHostPort("127.0.0.1", port), bin: bin, port: port, data: data}
 	p.URL = p.at("postgres")
 	p.server = server{t: t, name: "postgres", make: func() *exec.Cmd {
 		line := []string{"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal"}

@@ -5,7 +5,7 @@
 // that tests of other packages use. Memory fights back: it fails the test that hands it what a store
 // must never be given. Faulty (faulty.go) wraps any implementation and fails on command, before the
 // act or after it. Postgres and Redis (postgres.go, redis.go) start real servers for one test, which
-// can be stopped, started again and frozen; Sentinel, Cluster and RedisTLS start the other kinds of
+// can be stopped, started again and frozen, Replicated a standby too (standby.go); Sentinel, Cluster and RedisTLS start the other kinds of
 // Redis (topology.go, authority.go). S3 and S3TLS (s3server.go) start a real server for S3, FakeS3 an
 // old and sloppy one; Front (s3faults.go) stands before any of them and lets requests fail; NullS3
 // (s3null.go) keeps nothing and is for measuring. Their suite is Bucket (bucket.go).
