@@ -79,7 +79,7 @@ func (a *recorder) serve(conn net.Conn) {
 func (a *recorder) keep(m message, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !gone(err) {
 		a.faults = append(a.faults, fmt.Sprintf("not well framed: %v in %+v", err, m))
 		return
 	}

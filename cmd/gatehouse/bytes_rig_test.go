@@ -30,7 +30,7 @@ type stage struct {
 const bytesHang = 30 * time.Second
 
 // newStage serves with an engine. More is for the section server of the configuration.
-func newStage(t *testing.T, engine, more string) *stage {
+func newStage(t testing.TB, engine, more string) *stage {
 	t.Helper()
 	r := newRig(t)
 	s := &stage{rig: r}
@@ -71,18 +71,21 @@ type attack struct {
 // refused with a 401 of its own, and so shows that client and gateway agree on where it begins.
 const tail = "GET /tail HTTP/1.1\r\n{host}\r\n\r\n"
 
+// fill puts what stands for this stage into an attack.
+func (s *stage) fill(text, cookie string) string {
+	return strings.NewReplacer("{me}", "Host: "+s.host()+"\r\nCookie: "+cookie, "{host}", "Host: "+s.host(), "{at}", s.host()).Replace(text)
+}
+
 // run makes the attack, and reads the answers.
 func (s *stage) run(t *testing.T, a attack) {
 	t.Helper()
-	fill := strings.NewReplacer("{me}", "Host: "+s.host()+"\r\nCookie: "+s.cookie, "{host}", "Host: "+s.host(), "{at}", s.host())
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.host())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(bytesHang))
-	sent := fill.Replace(a.send + tail)
-	if _, err := io.WriteString(conn, sent); err != nil && !gone(err) {
+	if _, err := io.WriteString(conn, s.fill(a.send+tail, s.cookie)); err != nil && !gone(err) {
 		t.Fatal(err)
 	}
 	got := answers(t, conn, len(a.want), strings.HasPrefix(a.send, "HEAD "))

@@ -26,7 +26,7 @@ import (
 // rig is a whole Gatehouse as `serve` runs it, with a provider, an app behind it, and a
 // configuration file that a test may rewrite while it runs.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	config string
 	public string // http://localhost:PORT
@@ -61,7 +61,7 @@ func (l *lines) String() string {
 }
 
 // newRig makes the parts; start runs them. The store is SQLite unless the configuration says more.
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), log: new(lines)}
 	r.config = filepath.Join(r.dir, "config.yaml")
@@ -91,7 +91,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s user=%s\n", r.Method, r.RequestURI, r.Header.Get("X-Auth-Request-Email"))
 }
 
-func freePort(t *testing.T) string { return strconv.Itoa(storetest.FreePort(t)) }
+func freePort(t testing.TB) string { return strconv.Itoa(storetest.FreePort(t)) }
 
 func (r *rig) host() string { return strings.TrimPrefix(r.public, "http://") }
 
@@ -338,7 +338,7 @@ func (r *rig) ask(cookie, path string) *http.Response {
 	return resp
 }
 
-func newKeyLine(t *testing.T, seed byte) string {
+func newKeyLine(t testing.TB, seed byte) string {
 	t.Helper()
 	raw := make([]byte, 32)
 	for i := range raw {
