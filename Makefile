@@ -74,6 +74,11 @@ bench-upload: ## uploads through Gatehouse beside tusd, the SDK's uploader and a
 	@test/ci/install.sh bench-upload
 	. test/ci/env.sh && go run ./test/upload $(ARGS)
 
+.PHONY: bench-overload
+bench-overload: ## good requests beside 5,000 slow clients, slowhttptest and every HTTP/2 flood: p99, memory, CPU
+	@test/ci/install.sh bench-overload
+	@. test/ci/env.sh && go test -count=1 -timeout 30m -v -run TestOverload ./test/overload -args -slow=5000 -span=20s -all -slowhttptest
+
 .PHONY: image-steps
 image-steps: ## run the Dockerfile's own steps with buildah, from base images made here
 	@test/ci/install.sh image

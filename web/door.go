@@ -4,11 +4,9 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -53,7 +51,7 @@ const (
 )
 
 // NewRoom makes a room. Shed is told of every connection that was closed or turned away: "idle",
-// "connection" or "connection_client".
+// "flood", "connection" or "connection_client".
 func NewRoom(limits RoomLimits, shed func(what string)) *Room {
 	return &Room{
 		limits: limits, shed: shed, seats: map[*seat]struct{}{}, of: map[netip.Prefix]int{},
@@ -200,51 +198,4 @@ func (r *Room) sendAway(conn net.Conn, secure bool) {
 		}
 		_, _ = io.CopyN(io.Discard, conn, 64<<10) // until the deadline, at the most
 	}()
-}
-
-// State follows what the connections do. It is for http.Server.ConnState.
-func (*Room) State(conn net.Conn, state http.ConnState) {
-	if over, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = over.NetConn()
-	}
-	s, ok := conn.(*seat)
-	if !ok {
-		return
-	}
-	switch state {
-	case http.StateActive, http.StateHijacked:
-		s.waits.Store(0)
-	case http.StateIdle:
-		s.waits.Store(time.Now().UnixNano())
-	case http.StateNew, http.StateClosed:
-	}
-}
-
-// seat is a connection in a room. It keeps the abilities that net/http and the proxy look for.
-type seat struct {
-	net.Conn
-	room  *Room
-	who   netip.Prefix // zero: exempt
-	waits atomic.Int64 // since when the head of a request is awaited, in Unix nanoseconds; zero: one is being answered
-}
-
-// Close closes the connection and then frees its seat.
-func (s *seat) Close() error {
-	err := s.Conn.Close()
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	s.room.leave(s)
-	return err
-}
-
-// ReadFrom keeps the kernel's copy (sendfile, splice).
-func (s *seat) ReadFrom(src io.Reader) (int64, error) { return io.Copy(s.Conn, src) }
-
-// CloseWrite passes a half-close on.
-func (s *seat) CloseWrite() error {
-	half, ok := s.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return http.ErrNotSupported
-	}
-	return half.CloseWrite()
 }

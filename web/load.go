@@ -64,6 +64,9 @@ func (l *Load) Wrap(next http.Handler) http.Handler {
 		own := l.ownOf(b, PeerOf(r.Context()))
 		total, mine := b.enter(own)
 		defer b.leave(own)
+		if r.ProtoMajor == 2 {
+			defer reckon(r)
+		}
 		switch {
 		case total > b.max+b.max/shareOfOne:
 			// Those who are told are under way as well, and a client may make no room for the answer.
@@ -119,6 +122,13 @@ func opensStream(r *http.Request) bool {
 		return true
 	}
 	return httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
+}
+
+// reckon tells the connection how a request over HTTP/2 ended.
+func reckon(r *http.Request) {
+	if s, _ := r.Context().Value(seatKey{}).(*seat); s != nil {
+		s.ended(r)
+	}
 }
 
 // taken keeps an HTTP/2 request under way until its client has taken the answer. net/http sends what it

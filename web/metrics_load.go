@@ -7,13 +7,13 @@ type LoadMetrics struct{ shed *prometheus.CounterVec }
 
 // sheds are all the words that Shed will be told.
 var sheds = []string{
-	"connection", "connection_client", "idle", "lookup", "request", "request_client", "session", "sign_in", "stream", "stream_client",
+	"connection", "connection_client", "flood", "idle", "lookup", "request", "request_client", "session", "sign_in", "stream", "stream_client",
 }
 
 // Load makes the metrics of what this process has taken on, once, each asked for whenever somebody looks.
 func (m *Metrics) Load(room *Room, load *Load) *LoadMetrics {
 	l := &LoadMetrics{shed: counter("gatehouse_shed_total",
-		"What was refused because too much of it was under way, by what: connection and connection_client (none was free, or the client has its share), idle (closed to make room for another), request, stream and their _client, session (requests of one session), lookup, sign_in.", "what")}
+		"What was refused because too much of it was under way, by what: connection and connection_client (none was free, or the client has its share), idle (closed to make room for another), flood (closed, for it sent much and asked nothing, or broke most of it off), request, stream and their _client, session (requests of one session), lookup, sign_in.", "what")}
 	for _, what := range sheds {
 		l.shed.WithLabelValues(what)
 	}

@@ -66,10 +66,6 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		return nil, err
 	}
 	listener := socket
-	var state func(net.Conn, http.ConnState)
-	if room != nil {
-		listener, state = room.Door(listener, secure), room.State
-	}
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &server{listener: listener, socket: socket, end: end}
 	s.http = &http.Server{
@@ -77,7 +73,6 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headLimits.MaxHeaderBytes(),
-		ConnState:         state,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         secure.Clone(), // net/http writes into it; nil stays nil
@@ -91,6 +86,10 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 			MaxConcurrentStreams: streamsAtOnce, MaxReadFrameSize: frameSize,
 			WriteByteTimeout: untakenTimeout, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: 4 * streamWindow,
 		},
+	}
+	if room != nil {
+		s.listener = room.Door(listener, secure)
+		s.http.ConnState, s.http.ConnContext = room.State, room.Context
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(secure != nil)

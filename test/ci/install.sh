@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh lint|unit|e2e|test|bench|bench-upload|image: sees to it that the programs of that job are there.
+# install.sh lint|unit|e2e|test|bench|bench-overload|bench-upload|image: sees to it that the programs of that job are there.
 #
 # Beyond Go, git and make everything comes from Debian's packages, the Go module proxy and npm. What
 # is missing is installed if we may (root with apt-get); otherwise this says exactly what to install,
@@ -17,7 +17,7 @@ OAUTH2_PROXY=v7.15.6 # what checks are compared with
 TUSD=v2.9.1 # what uploads are compared with
 NODE_MIN=20
 
-job=${1:?which job: lint, unit, e2e, test, bench, bench-upload or image}
+job=${1:?which job: lint, unit, e2e, test, bench, bench-overload, bench-upload or image}
 packages=()
 
 die() { printf 'gatehouse: %s\n' "$*" >&2; exit 1; }
@@ -89,6 +89,7 @@ case $job in
     ;;
 esac
 case $job in bench) want wrk wrk; want redis-server redis-server; PATH=$PATH:/usr/sbin want nginx nginx ;; esac
+case $job in bench-overload) want slowhttptest slowhttptest; want initdb postgresql; want redis-server redis-server ;; esac
 case $job in image) want buildah buildah; want busybox busybox-static; want readelf binutils ;; esac
 
 if [ ${#packages[@]} -gt 0 ]; then
