@@ -59,7 +59,8 @@ type setup struct {
 	returns  []string
 	public   string
 	identity []proxy.IdentityHeader
-	name     string   // alice's display name
+	name     string // alice's display name
+	running  *web.Turns[int64]
 	checks   []string // dialects of front proxies that may ask; nil: none
 }
 
@@ -87,7 +88,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w.latest.Store(table)
 	w.proxy = proxy.New(proxy.Parts{
 		Gate: w.gate, Streams: w.streams, Cookies: cookies, Site: site,
-		Identity: must(proxy.NewIdentity(s.identity)), Table: table, Latest: &w.latest, ReturnHosts: s.returns,
+		Identity: must(proxy.NewIdentity(s.identity)), Table: table, Latest: &w.latest, Running: s.running, ReturnHosts: s.returns,
 		Own: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { fmt.Fprintf(rw, "own %s", r.RequestURI) }),
 	})
 	w.serve(s)
