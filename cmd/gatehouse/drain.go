@@ -30,7 +30,6 @@ func (s *server) drain(delay, timeout time.Duration) (cut bool) {
 	defer cancel()
 	s.draining.Store(true)
 	refuse(s.socket)
-	s.listener.Close()
 	s.hush(ctx)
 	return s.shut(ctx)
 }
@@ -63,23 +62,16 @@ func (s *server) hush(ctx context.Context) {
 	}
 }
 
-// refuse sees to it that closing the listener resets no connection: those that the kernel has accepted
-// and we have not would be, although their clients may have sent a request already, which for a POST
+// refuse closes a listener when nobody stands in its queue: connections that the kernel has accepted and we
+// have not would be reset, although their clients may have sent a request already, which for a POST
 // nobody dares to send again.
 func refuse(l net.Listener) {
-	tcp, ok := l.(*net.TCPListener)
-	if !ok {
-		return
+	if tcp, ok := l.(*net.TCPListener); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			for end := time.Now().Add(time.Second); waiting(raw) > 0 && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+		}
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil || !deaf(raw) {
-		return
-	}
-	time.Sleep(settleTime)
-	for end := time.Now().Add(time.Second); waiting(raw) > 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	_ = l.Close() // Shutdown closes it a second time
 }
-
-// settleTime is how long a handshake may take that began before we stopped listening.
-const settleTime = 100 * time.Millisecond

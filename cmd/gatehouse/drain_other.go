@@ -4,7 +4,5 @@ package main
 
 import "syscall"
 
-// deaf cannot be had here: a few connections may be reset when the listener closes.
-func deaf(syscall.RawConn) bool { return false }
-
+// waiting cannot be had here: a few connections may be reset when a listener closes.
 func waiting(syscall.RawConn) uint32 { return 0 }

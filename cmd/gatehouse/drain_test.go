@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -61,7 +62,19 @@ func TestDrain(t *testing.T) {
 	socket := r.upgrade("/ws")
 	defer socket.Close()
 	whole := make(chan string, 1)
-	go func() { _, body := r.get(r.public + "/slow"); whole <- body }()
+	go func() {
+		resp, err := http.Get(r.public + "/slow")
+		if err != nil {
+			whole <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		if !resp.Close {
+			t.Error("RULE-27: an answer that began while draining does not ask for a new connection")
+		}
+		text, _ := io.ReadAll(resp.Body)
+		whole <- string(text)
+	}()
 	time.Sleep(200 * time.Millisecond) // the request is under way
 
 	r.cancel()
@@ -90,6 +103,52 @@ func TestDrain(t *testing.T) {
 	}
 	if _, err := net.DialTimeout("tcp", r.host(), time.Second); err == nil {
 		t.Error("SD-01: the port is still open")
+	}
+}
+
+// SD-01, RULE-27: an answer that began before the drain asked for no new connection, so that its client may
+// send the next request right behind it. The connection is there for that one, however late it is.
+func TestDrainLastCall(t *testing.T) {
+	began, on := make(chan struct{}), make(chan struct{})
+	s, err := listen(t.Context(), "127.0.0.1:0", nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			close(began)
+			<-on
+		}
+		fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path)
+	}), nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, drained := make(chan error, 1), make(chan bool, 1)
+	go func() { served <- s.serve() }()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.socket.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	l := &lasting{conn, bufio.NewReader(conn), "Host: localhost\r\n"}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := l.ask(http.MethodGet, "/long", "")
+		if err == nil {
+			_, err = l.ask(http.MethodPost, "/next", "a body")
+		}
+		answered <- err
+	}()
+	<-began
+	go func() { drained <- s.drain(0, time.Minute) }()
+	if err := <-served; err != nil { // the listener is closed
+		t.Error(err)
+	}
+	close(on)
+	if err := <-answered; err != nil {
+		t.Errorf("the request behind the long answer: %v", err)
+	}
+	if <-drained {
+		t.Error("something was cut")
 	}
 }
 

@@ -42,14 +42,14 @@ func TestUploadsCrash(t *testing.T) {
 			r.stop() // from here on it is a process of its own
 			kept := map[string]string{}
 			for round := range rounds(t) {
-				p := r.process()
+				p := r.process("gatehouse") // TestMain puts it on the path
 				told, cut := c.crash(p, 300*time.Millisecond+rand.N(1200*time.Millisecond))
 				for id, sum := range told {
 					kept[id] = sum
 				}
 				t.Logf("round %d: %d files were answered with 201, %d were cut", round+1, len(told), cut)
 			}
-			p := r.process()
+			p := r.process("gatehouse")
 			found := r.wantSound(t, 100*time.Millisecond)
 			t.Logf("after %d rounds: %d rows, %d objects, %d abandoned, %d unfinished, %d orphans, %d missing",
 				rounds(t), found.Rows, found.Objects, len(found.Abandoned), len(found.Unfinished), len(found.Orphans), len(found.Missing))
@@ -80,10 +80,10 @@ type process struct {
 	done chan struct{}
 }
 
-// process starts one and waits until it is ready.
-func (r *rig) process() process {
+// process starts a program and waits until it is ready.
+func (r *rig) process(program string) process {
 	r.t.Helper()
-	p := process{exec.Command("gatehouse", "serve", "--config", r.config), make(chan struct{})} // TestMain puts it on the path
+	p := process{exec.Command(program, "serve", "--config", r.config), make(chan struct{})}
 	p.cmd.Stderr = r.log
 	if err := p.cmd.Start(); err != nil {
 		r.t.Fatal(err)
