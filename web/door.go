@@ -69,14 +69,17 @@ func (r *Room) Taken() int {
 // Door is the listener through which connections come in. Several may lead into one room. Secure says
 // that they will speak TLS, which decides how they are turned away.
 func (r *Room) Door(listener net.Listener, secure *tls.Config) net.Listener {
-	return &door{listener, r, secure != nil}
+	if secure != nil {
+		return &door{listener, r, noSeatTLS}
+	}
+	return &door{listener, r, noSeat}
 }
 
 // door is one listener of a room.
 type door struct {
 	net.Listener
-	room   *Room
-	secure bool
+	room *Room
+	full string // what a newcomer hears for whom there is no seat
 }
 
 // Accept returns the next connection for which there is a seat.
@@ -92,7 +95,7 @@ func (d *door) Accept() (net.Conn, error) {
 			return s, nil
 		}
 		d.room.shed(why)
-		d.room.sendAway(conn, d.secure)
+		d.room.sendAway(conn, d.full)
 	}
 }
 
@@ -174,16 +177,12 @@ const (
 
 // sendAway tells a newcomer that there is no seat, without making anybody wait. What it has sent is read
 // and thrown away: closed over unread bytes, a connection is reset, and the answer may be lost with it.
-func (r *Room) sendAway(conn net.Conn, secure bool) {
+func (r *Room) sendAway(conn net.Conn, text string) {
 	select {
 	case r.farewells <- struct{}{}:
 	default:
 		_ = conn.Close()
 		return
-	}
-	text := noSeat
-	if secure {
-		text = noSeatTLS
 	}
 	go func() {
 		defer func() { _ = conn.Close(); <-r.farewells }()

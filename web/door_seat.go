@@ -21,6 +21,7 @@ type seat struct {
 	idle   atomic.Int64 // bytes that came while nothing was being answered
 	asked  atomic.Int64 // requests over HTTP/2 that came to an end
 	resets atomic.Int64 // those of them that the client broke off
+	over   atomic.Bool  // it was a flood
 }
 
 const (
@@ -72,8 +73,7 @@ func (*Room) State(conn net.Conn, state http.ConnState) {
 func (s *seat) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if s.waits.Load() != 0 && s.idle.Add(int64(n)) > idleBytes {
-		s.room.shed("flood")
-		_ = s.Close()
+		s.flood()
 		return n, errFlood
 	}
 	return n, err
@@ -90,12 +90,19 @@ func (s *seat) ended(r *http.Request) {
 		return
 	}
 	if 2*resets > asked {
-		s.room.shed("flood")
-		_ = s.Close()
+		s.flood()
 		return
 	}
 	s.asked.Store(0) // what was long ago says nothing of now
 	s.resets.Store(0)
+}
+
+// flood ends the connection, and counts it once however often that is seen.
+func (s *seat) flood() {
+	if s.over.CompareAndSwap(false, true) {
+		s.room.shed("flood")
+		_ = s.Close() // net/http hears of it as it reads on
+	}
 }
 
 // Close closes the connection and then frees its seat.

@@ -31,6 +31,18 @@ type house struct {
 
 func newHouse(t *testing.T, all, each int, secure *tls.Config) *house {
 	t.Helper()
+	h := emptyHouse(t, all, each, secure)
+	if secure == nil {
+		h.Start()
+	} else {
+		h.StartTLS()
+	}
+	return h
+}
+
+// emptyHouse is one that does not serve yet.
+func emptyHouse(t *testing.T, all, each int, secure *tls.Config) *house {
+	t.Helper()
 	h := &house{open: make(chan struct{}), shed: map[string]int{}}
 	trusted := netip.MustParseAddr("127.0.0.9")
 	h.room = web.NewRoom(web.RoomLimits{All: all, Each: each, Exempt: func(a netip.Addr) bool { return a == trusted }}, func(what string) {
@@ -45,12 +57,7 @@ func newHouse(t *testing.T, all, each int, secure *tls.Config) *house {
 		_, _ = io.WriteString(w, "here")
 	}))
 	h.Listener = h.room.Door(h.Listener, secure)
-	h.Config.ConnState = h.room.State
-	if secure == nil {
-		h.Start()
-	} else {
-		h.StartTLS()
-	}
+	h.Config.ConnState, h.Config.ConnContext = h.room.State, h.room.Context
 	t.Cleanup(func() { h.leave(); h.Close() })
 	return h
 }
@@ -215,7 +222,7 @@ func TestNewcomerOverTLS(t *testing.T) {
 
 // The kernel's copy and the half-close survive a seat.
 func TestASeatKeepsTheAbilitiesOfItsConnection(t *testing.T) {
-	h := newHouse(t, 4, 4, nil)
+	h := emptyHouse(t, 4, 4, nil)
 	done := make(chan error, 1)
 	h.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -233,6 +240,7 @@ func TestASeatKeepsTheAbilitiesOfItsConnection(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	})
+	h.Start()
 	conn := h.from(t, "127.0.0.1", asking)
 	got, err := io.ReadAll(conn)
 	if string(got) != "last words" || err != nil || <-done != nil {

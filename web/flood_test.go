@@ -17,13 +17,13 @@ import (
 // flooded is a house that speaks HTTP/2 without TLS, and an attacker's connection to it.
 func flooded(t *testing.T, address string) (h *house, frames *http2.Framer, out *bufio.Writer) {
 	t.Helper()
-	h = newHouse(t, 4, 4, nil)
+	h = emptyHouse(t, 4, 4, nil)
 	h.Config.Protocols = new(http.Protocols)
 	h.Config.Protocols.SetUnencryptedHTTP2(true)
-	h.Config.ConnContext = h.room.Context
 	h.Config.Handler = web.NewLoad(web.LoadLimits{Requests: 4000, Streams: 1}).Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	}))
+	h.Start()
 	conn := h.from(t, address, http2.ClientPreface)
 	out = bufio.NewWriter(conn)
 	frames = http2.NewFramer(out, conn)

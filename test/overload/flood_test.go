@@ -188,7 +188,7 @@ func windowUpdates(ctx context.Context, _ *scene, p *peer) {
 		return
 	}
 	p.listen()
-	for ctx.Err() == nil && p.WriteWindowUpdate(0, 1) == nil { //nolint:revive // the whole of it
+	for ctx.Err() == nil && p.WriteWindowUpdate(0, 1) == nil {
 	}
 }
 
@@ -200,7 +200,7 @@ func emptyData(ctx context.Context, _ *scene, p *peer) {
 	if p.request(0, p.headers("POST", "/empty", p.signedIn()), false) != nil {
 		return
 	}
-	for ctx.Err() == nil && p.WriteData(1, false, nil) == nil { //nolint:revive // the whole of it
+	for ctx.Err() == nil && p.WriteData(1, false, nil) == nil {
 	}
 }
 
