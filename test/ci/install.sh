@@ -13,6 +13,7 @@ GOTESTSUM=v1.13.0
 ACTIONLINT=v1.7.12
 CADDY=v2.11.9
 VERSITYGW=v1.8.0 # the S3 server of the tests
+H2SPEC=v2.2.1+incompatible # the last that the Go module proxy has
 OAUTH2_PROXY=v7.15.6 # what checks are compared with
 TUSD=v2.9.1 # what uploads are compared with
 NODE_MIN=20
@@ -118,6 +119,7 @@ case $job in lint | test) tool actionlint "github.com/rhysd/actionlint/cmd/actio
 case $job in unit | test) tool gotestsum "gotest.tools/gotestsum@$GOTESTSUM" ;; esac
 # Debian's Caddy is older than what people install from caddyserver.com.
 case $job in unit | test) tool caddy "github.com/caddyserver/caddy/v2/cmd/caddy@$CADDY" ;; esac
+case $job in unit | test) tool h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC" ;; esac
 case $job in unit | test | bench-upload) tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW" ;; esac
 case $job in bench-upload) tool tusd "github.com/tus/tusd/v2/cmd/tusd@$TUSD" ;; esac
 case $job in bench) tool oauth2-proxy "github.com/oauth2-proxy/oauth2-proxy/v7@$OAUTH2_PROXY" ;; esac
