@@ -35,7 +35,8 @@ func (s *scene) slowClients(t *testing.T) {
 	for n := range *slow {
 		all.Go(func() { crowd.one(ctx, s, n) })
 	}
-	for end := time.Now().Add(5 * time.Minute); s.weigh(t).connections < int64(*slow); time.Sleep(100 * time.Millisecond) {
+	// Some are always on their way back: those who were cut because their head did not come in ten seconds.
+	for end := time.Now().Add(5 * time.Minute); s.weigh(t).connections < int64(*slow)*95/100; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("not every slow client gets in")
 		}
