@@ -155,7 +155,7 @@ func (s *session) letIn(o Op) []Violation {
 	}
 	at := o.Begin
 	if o.Kind == Hold {
-		at = o.End // it is the last event that counts
+		at = o.Heard
 	}
 	if at <= s.deadline(o) {
 		return nil

@@ -160,14 +160,13 @@ func (c *client) hold(ctx context.Context, gate int, v visa, length time.Duratio
 	}
 	defer resp.Body.Close()
 	c.read(&o, resp)
-	o.End = c.history.Now()
 	for events := bufio.NewScanner(resp.Body); events.Scan(); {
-		o.End = c.history.Now() // of the last event
+		o.Heard = c.history.Now()
 	}
 	if ctx.Err() != nil {
 		o.Trait |= GivenUp
 	}
-	c.history.Add(o)
+	c.note(o, nil)
 }
 
 // app is what stands behind the gateways: a page that says who the gateway says is asking, and a stream

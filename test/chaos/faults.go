@@ -16,6 +16,7 @@ type wound struct {
 	hurts        []Part // none: nobody may notice
 	empty        bool   // see Fault
 	single       bool   // it is done to one gateway
+	others       bool   // it is done to all but that one
 	strike, mend func(n *nemesis, gate int)
 }
 
@@ -74,6 +75,9 @@ func waysOf(part Part, of func(*stage.Gate) *stage.Way) (all []wound) {
 	}
 	for _, how := range hows {
 		for _, where := range []string{"one", "all"} {
+			if part == S3 && where == "all" {
+				continue // files have no replica that could help out
+			}
 			all = append(all, wound{
 				name: fmt.Sprintf("%s %s to %s", part, how.name, where), hurts: how.hurts, single: where == "one",
 				empty:  part == Redis,

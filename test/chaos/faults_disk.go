@@ -1,8 +1,10 @@
 package chaos
 
 import (
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 
 	"github.com/gatehouse-auth/gatehouse/test/stage"
 )
@@ -28,8 +30,10 @@ func (n *nemesis) fillPostgres(int) {
 func (n *nemesis) fillRedis(int) {
 	n.stage.Redis.Do(`CONFIG SET save "3600 1"`)
 	limit(n.redisPID(), "0")
-	n.stage.Redis.Do("BGSAVE")
-	stage.Wait(n.t, "Redis refuses writes", func() bool { return strings.HasPrefix(n.stage.Redis.Do("SET probe 1"), "-MISCONF") })
+	stage.Wait(n.t, "Redis refuses writes", func() bool {
+		n.stage.Redis.Do("BGSAVE") // which may wait for another, or be over only when it was asked for
+		return strings.HasPrefix(n.stage.Redis.Do("SET probe 1"), "-MISCONF")
+	})
 }
 
 func (n *nemesis) emptyRedis(int) {
@@ -44,7 +48,14 @@ func (n *nemesis) redisPID() string {
 	return pid
 }
 
-// limit bounds how long files of a process may be. One that has ended meanwhile needs none.
+// limit bounds how long files of a process may be. It is done as the user whose process it is, which needs no
+// right that root lacks in a container. One that has ended meanwhile needs none.
 func limit(pid, most string) {
-	_ = exec.Command("prlimit", "--pid", pid, "--fsize="+most+":unlimited").Run() //nolint:gosec,noctx // a number, and gone at once
+	cmd := exec.Command("prlimit", "--pid", pid, "--fsize="+most+":") //nolint:gosec,noctx // a number, and gone at once
+	if owner, err := os.Stat("/proc/" + pid); err == nil {
+		if sys, ok := owner.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Getuid() {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: sys.Uid, Gid: sys.Gid}}
+		}
+	}
+	_ = cmd.Run()
 }

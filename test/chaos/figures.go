@@ -17,7 +17,9 @@ func (h *History) Figures(w io.Writer) {
 	h.requestFigures(w)
 	total := h.Now()
 	fmt.Fprintf(w, "\nthe machine starved a gateway for %s of %s\n", round(h.starved(0, total)), round(total))
-	fmt.Fprintf(w, "%-46s %8s\n", "an ended session was let in at most", round(worst(h.staleness())))
+	told, untold := h.staleness()
+	fmt.Fprintf(w, "%-46s %8s\n", "an ended session was let in at most", round(worst(told)))
+	fmt.Fprintf(w, "%-46s %8s\n", "and where no gateway could be told, at most", round(worst(untold)))
 	var tooks []time.Duration
 	for _, f := range h.Faults {
 		tooks = append(tooks, f.Well-f.Healed)
@@ -65,16 +67,22 @@ func (h *History) requestFigures(w io.Writer) {
 	}
 }
 
-// staleness is how long after its end each session was let in that was.
-func (h *History) staleness() (all []time.Duration) {
+// staleness is how long after its end each session was let in that was: where its end could be told, and
+// where it could not.
+func (h *History) staleness() (told, untold []time.Duration) {
 	for _, s := range sessionsOf(h) {
 		for _, o := range s.ops {
-			if s.ended != never && o.Kind != Login && o.Kind != Logout && o.Kind != Delete && o.yes() && o.Begin > s.ended {
-				all = append(all, o.Begin-s.ended)
+			if s.ended == never || o.Kind == Login || o.Kind == Logout || o.Kind == Delete || !o.yes() || o.Begin <= s.ended {
+				continue
+			}
+			if s.deadline(o) == s.ended+stale {
+				told = append(told, o.Begin-s.ended)
+			} else {
+				untold = append(untold, o.Begin-s.ended)
 			}
 		}
 	}
-	return all
+	return told, untold
 }
 
 func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

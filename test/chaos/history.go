@@ -14,7 +14,7 @@ const (
 	Login  Kind = "sign in"
 	Get    Kind = "get"    // through the gateway, to the app
 	Ask    Kind = "check"  // as a front proxy asks
-	Hold   Kind = "stream" // an event stream, from its opening to its last event
+	Hold   Kind = "stream" // an event stream, from its opening to its end
 	Upload Kind = "upload"
 	Logout Kind = "sign out"
 	Delete Kind = "delete" // the row, in psql
@@ -27,10 +27,11 @@ type Op struct {
 	Gate       int // -1: none
 	Session    int // its number; 0: none, as of a sign-in that failed
 	Begin, End time.Duration
-	Status     int    // of the answer; 0: none came, or not whole
-	Trait      Trait  // what else was seen in it
-	File       File   // of an upload that was answered with 201
-	Err        string // why no answer came, for whoever reads the report
+	Heard      time.Duration // the last event of a stream
+	Status     int           // of the answer; 0: none came, or not whole
+	Trait      Trait         // what else was seen in it
+	File       File          // of an upload that was answered with 201
+	Err        string        // why no answer came, for whoever reads the report
 }
 
 // Trait is what a status does not tell.

@@ -80,9 +80,7 @@ func (n *nemesis) fail(some []wound) {
 	for i, w := range some {
 		at[i], names[i] = n.place(w), w.name
 		f.Empty = f.Empty || w.empty
-		for _, part := range w.hurts {
-			f.Hurts = append(f.Hurts, Hurt{part, at[i]})
-		}
+		f.Hurts = append(f.Hurts, w.at(at[i])...)
 	}
 	f.Name, f.Begin = strings.Join(names, ", "), n.history.Now()
 	for i, w := range some {
@@ -96,6 +94,22 @@ func (n *nemesis) fail(some []wound) {
 	f.Well = n.well()
 	n.history.Faults = append(n.history.Faults, f)
 	n.t.Logf("%7s  %-60s well %s after %s", f.Begin.Round(100*time.Millisecond), f.Name, (f.Well - f.Healed).Round(10*time.Millisecond), (f.Healed - f.Begin).Round(100*time.Millisecond))
+}
+
+// at is whom a wound hurts that is done to a gateway.
+func (w wound) at(gate int) (all []Hurt) {
+	for _, part := range w.hurts {
+		if !w.others {
+			all = append(all, Hurt{part, gate})
+			continue
+		}
+		for other := range gates {
+			if other != gate {
+				all = append(all, Hurt{part, other})
+			}
+		}
+	}
+	return all
 }
 
 // place says which gateway a fault is done to. The first is never ended, so that there is one that lives

@@ -24,6 +24,7 @@ const (
 
 func newWay(t testing.TB, name, to string) *Way {
 	t.Helper()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log by no logger that they were given
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), name, "127.0.0.1:0", to)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -51,11 +52,6 @@ func (w *Way) Deafen() { w.add("timeout", back, `"timeout": 0`) }
 // Slow delays every answer.
 func (w *Way) Slow(by time.Duration) {
 	w.add("latency", back, fmt.Sprintf(`"latency": %d`, by.Milliseconds()))
-}
-
-// SlowThere delays every request on its way, and no answer.
-func (w *Way) SlowThere(by time.Duration) {
-	w.add("latency", there, fmt.Sprintf(`"latency": %d`, by.Milliseconds()))
 }
 
 // Narrow lets so many KiB a second through in each direction.
