@@ -83,9 +83,11 @@ func (f *flow) WriteHeader(status int) {
 }
 
 // inform sends an informational answer, which net/http does at once. A client of HTTP/1.0, as nginx is to
-// its upstreams unless it is told otherwise, would take it for the answer (RFC 9110, section 15.2).
+// its upstreams unless it is told otherwise, would take it for the answer (RFC 9110, section 15.2). "100
+// Continue" is said by net/http once the body is read; together with the app's own, a client now and then
+// got two (PX-09).
 func (f *flow) inform(status int) {
-	if !f.r.ProtoAtLeast(1, 1) || f.begin() != nil {
+	if status == http.StatusContinue || !f.r.ProtoAtLeast(1, 1) || f.begin() != nil {
 		return
 	}
 	own(f.Header())
