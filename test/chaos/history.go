@@ -142,12 +142,16 @@ func (h *History) Session() int {
 
 // hurt reports whether a part failed, or may have been failing still, for a gateway at any time in a span.
 func (h *History) hurt(p Part, gate int, from, to time.Duration) bool {
-	return slices.ContainsFunc(h.Faults, func(f Fault) bool { return f.hurts(p, gate) && f.Begin <= to && from < f.Healed+recovery })
+	return slices.ContainsFunc(h.Faults, func(f Fault) bool { return f.hurts(p, gate) && f.Begin <= to && from < f.over() })
 }
 
 func (f Fault) hurts(p Part, gate int) bool {
 	return slices.ContainsFunc(f.Hurts, func(x Hurt) bool { return x.Part == p && (x.Gate == everyGate || x.Gate == gate) })
 }
+
+// over is from when on a fault excuses nothing: when a gateway has had its time to recover. One that takes
+// longer breaks the rule about that, and not all others with it.
+func (f Fault) over() time.Duration { return max(f.Healed+recovery, f.Well) }
 
 // whole is the first moment, not before from, at which none of these parts fails for a gateway.
 func (h *History) whole(gate int, from time.Duration, parts ...Part) time.Duration {
@@ -155,8 +159,8 @@ func (h *History) whole(gate int, from time.Duration, parts ...Part) time.Durati
 		moved = false
 		for _, f := range h.Faults {
 			ill := slices.ContainsFunc(parts, func(p Part) bool { return f.hurts(p, gate) })
-			if ill && f.Begin <= from && from < f.Healed+recovery {
-				from, moved = f.Healed+recovery, true
+			if ill && f.Begin <= from && from < f.over() {
+				from, moved = f.over(), true
 			}
 		}
 	}
@@ -165,5 +169,5 @@ func (h *History) whole(gate int, from time.Duration, parts ...Part) time.Durati
 
 // emptied reports whether Redis may have lost something, or not taken it, in a span.
 func (h *History) emptied(from, to time.Duration) bool {
-	return slices.ContainsFunc(h.Faults, func(f Fault) bool { return f.Empty && f.Begin <= to && from < f.Healed+recovery })
+	return slices.ContainsFunc(h.Faults, func(f Fault) bool { return f.Empty && f.Begin <= to && from < f.over() })
 }
