@@ -27,7 +27,8 @@ const (
 //
 // It learns of an end in two ways. Heard is called by the revocation feed as a revocation becomes
 // known; that may also mean that only the user's row changed, so the session is looked up and judged
-// again. And at the known end of a session a stream looks by itself, for that end may have moved.
+// again. And a stream looks by itself: at the known end of its session, for that end may have moved, and now
+// and then, for the feed may be cut off.
 type Streams struct {
 	sessions Sessions
 	grace    time.Duration
@@ -50,9 +51,9 @@ type stream struct {
 
 	older, newer *stream // of the same session; guarded by Streams.mu
 
-	mu     sync.Mutex // one look at a time
-	timer  *time.Timer
-	unsure time.Time // since when the stores could not be asked; zero: they could
+	mu    sync.Mutex // one look at a time
+	timer *time.Timer
+	sure  time.Time // when the session was last known to be alive
 }
 
 // NewStreams makes a registry. The grace is how long a stream may go on while the stores cannot be
@@ -65,10 +66,10 @@ func NewStreams(sessions Sessions, grace time.Duration) *Streams {
 // is over. The judgement still is asked again whenever the session's user may have changed; it must
 // be safe to call from another goroutine.
 func (st *Streams) Attach(ctx context.Context, s Session, still func(Session) bool) (context.Context, func()) {
-	one := &stream{key: s.Key, ends: s.EndsAt, still: still}
+	one := &stream{key: s.Key, ends: s.EndsAt, still: still, sure: time.Now()}
 	one.ctx, one.stop = context.WithCancelCause(ctx)
 	one.mu.Lock() // until the timer is in place, so that an early look waits for it
-	one.timer = time.AfterFunc(time.Until(earlier(s.ExpiresAt, s.EndsAt)), func() { st.look(one) })
+	one.timer = time.AfterFunc(st.next(s), func() { st.look(one) })
 	one.mu.Unlock()
 	st.mu.Lock()
 	if one.older = st.all[s.Key]; one.older != nil {
@@ -156,21 +157,25 @@ func (st *Streams) look(one *stream) {
 	case errors.Is(err, ErrNoSession), err == nil && !one.still(s):
 		one.stop(ErrRevoked)
 	case err == nil:
-		one.unsure = time.Time{}
-		one.timer.Reset(max(time.Until(earlier(s.ExpiresAt, s.EndsAt)), time.Second))
+		one.sure = time.Now()
+		one.timer.Reset(max(st.next(s), time.Second))
 	default:
 		st.unknown(one)
 	}
 }
 
-// unknown lets a stream go on for the grace while nobody can tell of its session, but never past the
-// session's absolute end.
+// next is how long a stream waits for its next look, if it hears of nothing: until the known end of its
+// session, or a quarter of the grace. A feed that can read nothing tells of nothing, so a stream that
+// waited for word would outlast every outage.
+func (st *Streams) next(s Session) time.Duration {
+	return min(time.Until(earlier(s.ExpiresAt, s.EndsAt)), max(st.grace/4, time.Second))
+}
+
+// unknown lets a stream go on while nobody can tell of its session, for the grace since somebody could, but
+// never past the session's absolute end.
 func (st *Streams) unknown(one *stream) {
 	now := time.Now()
-	if one.unsure.IsZero() {
-		one.unsure = now
-	}
-	if now.Sub(one.unsure) > st.grace || !now.Before(one.ends) {
+	if now.Sub(one.sure) > st.grace || !now.Before(one.ends) {
 		one.stop(ErrRevoked)
 		return
 	}

@@ -122,6 +122,24 @@ func TestStreams(t *testing.T) {
 		synctest.Wait()
 		is(t, "cut after it", revoked(ctx), true)
 	})
+	bubble("RULE-05/deaf", func(t *testing.T) {
+		// The database is away, and so nothing is heard: a quiet stream finds out by itself.
+		b, _, _, ctx := start(t, allowed)
+		b.store.Fail(storetest.Find, errDown)
+		time.Sleep(grace - time.Second)
+		is(t, "cut within the grace", ctx.Err() != nil, false)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		is(t, "cut after it", revoked(ctx), true)
+	})
+	bubble("RULE-05/missed", func(t *testing.T) {
+		// An end of which nobody told is found as well, with the store at hand.
+		b, _, s, ctx := start(t, allowed)
+		end(t, b, s)
+		time.Sleep(grace/4 + 2*time.Second)
+		synctest.Wait()
+		is(t, "cut", revoked(ctx), true)
+	})
 	bubble("RULE-05/healed", func(t *testing.T) {
 		b, streams, s, ctx := start(t, allowed)
 		b.store.Fail(storetest.Find, errDown)

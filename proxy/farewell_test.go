@@ -148,7 +148,7 @@ func TestCallsEndWithTheSession(t *testing.T) {
 		return res, from, key
 	}
 	t.Run("PX-08/signed-out", func(t *testing.T) {
-		res, from, key := begin(t, "/call")
+		res, from, key := begin(t, "/call") //nolint:bodyclose // begin does
 		w.signOut(key)
 		if rest, err := io.ReadAll(from); err != nil || len(rest) > 0 {
 			t.Errorf("read %q, %v", rest, err)
@@ -161,7 +161,7 @@ func TestCallsEndWithTheSession(t *testing.T) {
 		}
 	})
 	t.Run("PX-08/no-call", func(t *testing.T) { // where the end of an answer is its end, it is reset
-		_, from, key := begin(t, "/echo")
+		_, from, key := begin(t, "/echo") //nolint:bodyclose // begin does
 		w.signOut(key)
 		if _, err := io.ReadAll(from); err == nil {
 			t.Error("a stream that was cut looks whole")
@@ -187,7 +187,7 @@ func TestCallsEndWithTheSession(t *testing.T) {
 		}
 	})
 	t.Run("PX-08/untaken", func(t *testing.T) {
-		res, _, key := begin(t, "/flood")
+		res, _, key := begin(t, "/flood")  //nolint:bodyclose // begin does
 		time.Sleep(100 * time.Millisecond) // until there is no room any more
 		w.signOut(key)
 		w.record(4) // the handler came to its end

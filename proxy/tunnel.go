@@ -104,14 +104,13 @@ func (t *tunnel) part(frame []byte) {
 // where the session is over, and 1001, going away, where the process stops. It is nil where the client or
 // the app has ended it.
 func farewell(ctx context.Context) []byte {
-	code, text := uint16(1001), "going away"
 	switch cause := context.Cause(ctx); {
 	case cause == nil, errors.Is(cause, context.Canceled):
 		return nil
 	case errors.Is(cause, auth.ErrRevoked):
-		code, text = 1008, "signed out"
+		return []byte("\x88\x0c\x03\xf0signed out")
 	}
-	return append([]byte{0x88, 2 + byte(len(text)), byte(code >> 8), byte(code)}, text...)
+	return []byte("\x88\x0c\x03\xe9going away")
 }
 
 // appEnd is the app's end of a WebSocket: an app, too, is told why it ends.

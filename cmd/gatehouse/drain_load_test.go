@@ -177,7 +177,6 @@ func (d *drainLoad) silent(i int) {
 func (d *drainLoad) socket(i int) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
 	defer cancel()
-	//nolint:bodyclose // the library closes it
 	c, _, err := websocket.Dial(ctx, "ws://"+d.host()+"/socket", &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {d.cookie(i)}}})
 	if err != nil {
 		d.fail("WebSocket %d: %v", i, err)

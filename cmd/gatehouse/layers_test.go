@@ -34,8 +34,8 @@ var layers = map[string][]string{
 	"test/bench":      {"auth", "auth/standin", "store"},
 	"test/upload":     {"auth", "store", "store/storetest"}, // the null S3
 	"test/sessions":   {"auth", "store"},
-	"test/stage":      {"auth/standin", "store/storetest"}, // gateways are processes there
-	"test/chaos":      {"store/storetest", "test/stage"},
+	"test/stage":      {"auth/standin", "store/storetest"},                  // gateways are processes there
+	"test/chaos":      {"store", "store/storetest", "test/stage", "upload"}, // the janitor
 }
 
 // testLayers adds what their tests may import: the fakes and throwaway servers.
@@ -47,7 +47,7 @@ var testLayers = map[string][]string{
 	"store":         {"store/storetest"},
 
 	"test/revocation": {"test/stage"},
-	"test/overload":   {"auth/standin", "store/storetest"},
+	"test/overload":   {"test/stage"},
 }
 
 // homes names, for each package of somebody else that our own code imports, the files it may be

@@ -138,7 +138,7 @@ func (r *rig) balance(program string, args []string, file, text string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	cmd := exec.Command(program, args...) //nolint:noctx // it ends by a signal
+	cmd := exec.Command(program, args...) // it ends by a signal
 	said := new(lines)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
