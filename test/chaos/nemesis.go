@@ -132,7 +132,7 @@ func (n *nemesis) span(most time.Duration) time.Duration {
 // Of the bucket a gateway knows only what was so ten seconds ago: whether files can be sent again the
 // clients tell.
 func (n *nemesis) well() time.Duration {
-	ctx, cancel := context.WithTimeout(n.t.Context(), stage.Hung)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 4*stage.Hung)
 	defer cancel()
 	for ctx.Err() == nil {
 		if !slices.ContainsFunc(n.stage.Gates, func(g *stage.Gate) bool { return !recovered(ctx, g) }) {
