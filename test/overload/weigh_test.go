@@ -99,11 +99,11 @@ func (s *scene) peak(t *testing.T) (stop func() int64) {
 	return func() int64 { close(quit); return <-most }
 }
 
-// What may be left over: the connections of good clients that are kept, and a heap that is not collected
-// to the last byte.
+// What may be left over: the connections of good clients that are kept, the 512 to the app that are kept for a
+// minute, with two goroutines each, and a heap that is not collected to the last byte.
 const (
 	spareConnections = 64
-	spareGoroutines  = 200
+	spareGoroutines  = 2*512 + 200
 	spareHeap        = 64 << 20
 )
 
