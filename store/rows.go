@@ -40,6 +40,7 @@ type session struct {
 	IP        string
 	UserAgent string
 	User      *user `bun:"rel:belongs-to,join:user_id=id"`
+	Standby   bool  `bun:",scanonly"` // who answers is a standby: see Find
 }
 
 func (u *user) auth() auth.User {

@@ -50,18 +50,34 @@ func (s *SQL) Create(ctx context.Context, made auth.Session) (err error) {
 func (s *SQL) Find(ctx context.Context, k auth.Key) (found auth.Session, err error) {
 	defer func(start time.Time) { s.observe.note("database", "find", start, outcome(err)) }(time.Now())
 	var row session
-	err = s.db.NewSelect().Model(&row).Relation("User").
-		Where("token_hash = ?", k[:]).Where(`NOT "user".disabled`).Scan(ctx)
-	switch {
+	switch err = s.finding(&row, k).Scan(ctx); {
 	case errors.Is(err, sql.ErrNoRows):
 		return auth.Session{}, auth.ErrNoSession
 	case err != nil:
 		return auth.Session{}, fmt.Errorf("find session: %w", tidy(err))
+	case row.Standby:
+		return auth.Session{}, fmt.Errorf("find session: %w", errStandby)
+	case row.ID == 0:
+		return auth.Session{}, auth.ErrNoSession
 	}
 	if found = row.auth(); !found.Live(time.Now()) {
 		return auth.Session{}, auth.ErrNoSession
 	}
 	return found, nil
+}
+
+// finding is the query of Find. With the session, or in its place, Postgres tells whether a standby
+// answers. A connection is asked that when it is made (writable), but a pool in between may move it to
+// another server later, and a standby knows neither the last sign-ins nor the last sign-outs (RULE-05,
+// RULE-06).
+func (s *SQL) finding(row *session, k auth.Key) *bun.SelectQuery {
+	q := s.db.NewSelect().Model(row).Relation("User")
+	if !s.postgres() {
+		return q.Where("token_hash = ?", k[:]).Where(`NOT "user".disabled`)
+	}
+	return q.ColumnExpr("session.*").ColumnExpr("here.standby").
+		Join("RIGHT JOIN (SELECT pg_is_in_recovery() AS standby) AS here").
+		JoinOn("token_hash = ?", k[:]).JoinOn(`NOT "user".disabled`)
 }
 
 // End keeps the contract of auth.Sessions.

@@ -39,6 +39,15 @@ func (p *PostgresPair) Promote() {
 	p.Standby.tool("pg_ctl", "promote", "-w", "-D", p.Standby.data)
 }
 
+// Lag has the standby go on receiving what the primary confirms, and show none of it.
+func (p *PostgresPair) Lag() {
+	p.Standby.t.Helper()
+	p.Standby.sql("SELECT pg_wal_replay_pause()")
+	soon(p.Standby.t, "the standby stands still", func() bool {
+		return strings.Contains(p.Standby.sql("SELECT pg_get_wal_replay_pause_state()"), "paused")
+	})
+}
+
 // sql runs one statement and returns what psql prints of it, without names and frames.
 func (p *PostgresServer) sql(statement string) string {
 	p.t.Helper()
