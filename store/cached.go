@@ -16,7 +16,7 @@ const (
 	lookups = 16
 	// queueLimit is how long a look-up waits for its turn.
 	queueLimit = time.Second
-	// waiting is how many look-ups may be under way, most of them waiting for their turn: as many as a
+	// waiting is how many look-ups may be under way, with Redis or the database, most of them waiting for their turn: as many as a
 	// database with answers of fifteen milliseconds serves within queueLimit. Whoever comes then would
 	// wait in vain, and hold up those behind him.
 	waiting = 1024

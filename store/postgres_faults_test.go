@@ -111,13 +111,49 @@ func TestPostgresTerminates(t *testing.T) {
 	}
 }
 
-// A role that may make no more connections: whoever is known goes on, whoever is not gets no answer, and
-// never a no.
+// No more connections are to be had, because the role may make none or somebody has taken all that the
+// server gives: whoever is known goes on, whoever is not gets no answer, and never a no.
 func TestPostgresConnectionLimit(t *testing.T) {
 	t.Parallel()
-	server := storetest.Postgres(t)
+	const ours, end = "pg_stat_activity WHERE usename = 'app'", "SELECT pg_terminate_backend(pid) FROM "
+	for name, use := range map[string]func(t *testing.T, b bench, url string) (release func()){
+		"of the role": func(t *testing.T, b bench, _ string) func() {
+			b.exec(t, "ALTER ROLE app CONNECTION LIMIT 0")
+			b.exec(t, end+ours)
+			return func() { b.exec(t, "ALTER ROLE app CONNECTION LIMIT -1") }
+		},
+		"of the server": func(t *testing.T, b bench, url string) func() {
+			greedy := hand(t, "pgx", url)
+			var held []*sql.Conn
+			waitFor(t, "all connections are somebody else's", func() bool {
+				if conn, err := greedy.Conn(t.Context()); err == nil {
+					held = append(held, conn)
+					return false
+				}
+				b.exec(t, end+ours)
+				return b.count(t, ours) == 0
+			})
+			return func() {
+				for _, conn := range held {
+					_ = conn.Close()
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			exhaust(t, use)
+		})
+	}
+}
+
+// exhaust runs into a limit of connections and comes back from it.
+func exhaust(t *testing.T, use func(t *testing.T, b bench, url string) (release func())) {
+	t.Helper()
+	server := storetest.Postgres(t, "max_connections=30")
 	b := pgBench(t, server.URL)
 	for _, statement := range []string{
+		"CREATE ROLE greedy LOGIN",
 		"CREATE ROLE app LOGIN",
 		"GRANT ALL ON ALL TABLES IN SCHEMA public TO app",
 		"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app",
@@ -132,8 +168,7 @@ func TestPostgresConnectionLimit(t *testing.T) {
 	r := replicaOf(t, s, storetest.Redis(t).URL, keys(t))
 	alice := signedIn(t, b.SQL, r)
 	waitFor(t, "Redis has it", func() bool { return r.hit(t, alice.Key) })
-	b.exec(t, "ALTER ROLE app CONNECTION LIMIT 0")
-	b.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+	release := use(t, b, strings.Replace(server.URL, "gate@", "greedy@", 1))
 	t.Run("ST-07/nobody is told no", func(t *testing.T) {
 		waitFor(t, "the lease lapses", func() bool { return !r.feed.Leased() })
 		busy(t, r, alice, time.Second)
@@ -146,11 +181,35 @@ func TestPostgresConnectionLimit(t *testing.T) {
 			t.Errorf("a login: %v, want could not find out", err)
 		}
 	})
-	b.exec(t, "ALTER ROLE app CONNECTION LIMIT -1")
+	release()
 	t.Run("ST-07/and it recovers", func(t *testing.T) {
 		waitFor(t, "it is kept again", func() bool { return r.kept(t, alice.Key) })
 		if err := r.End(t.Context(), alice.Key); err != nil {
 			t.Errorf("End: %v", err)
 		}
 	})
+}
+
+// A server that ends connections which nobody uses (idle_session_timeout, and many a firewall): nobody
+// notices, for a connection that has rested is tried out before it is used.
+func TestPostgresEndsIdleConnections(t *testing.T) {
+	t.Parallel()
+	b := pgBench(t, storetest.Postgres(t, "idle_session_timeout=150ms").URL)
+	r := replicaOf(t, b.SQL, "", nil)
+	alice := signedIn(t, b.SQL, r)
+	for range 15 {
+		time.Sleep(200 * time.Millisecond)
+		if _, err := r.Find(t.Context(), storetest.NewKey()); !errors.Is(err, auth.ErrNoSession) {
+			t.Errorf("an unknown key: %v, want ErrNoSession", err)
+		}
+		if _, err := r.Find(t.Context(), alice.Key); err != nil {
+			t.Errorf("Find: %v", err)
+		}
+	}
+	if err := r.Create(t.Context(), storetest.NewSession(alice.User)); err != nil {
+		t.Errorf("a login: %v", err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	b.exec(t, fmt.Sprintf("DELETE FROM sessions WHERE token_hash = decode('%s', 'hex')", alice.Key))
+	waitFor(t, "the revocation is heard", func() bool { return r.feed.Revoked(alice.Key) })
 }

@@ -38,6 +38,13 @@ func TestRedisFaults(t *testing.T) {
 			r.Do("CONFIG SET maxmemory 1")
 			return func() { r.Do("CONFIG SET maxmemory 0") }
 		},
+		"ST-01/e LOADING, a real one": func(_ *testing.T, r *storetest.RedisServer, _ *toxiproxy.Proxy) func() {
+			return r.Load()
+		},
+		"ST-01/f NOAUTH, a real one": func(_ *testing.T, r *storetest.RedisServer, _ *toxiproxy.Proxy) func() {
+			r.Lock()
+			return r.Unlock
+		},
 		"ST-01/e LOADING":              says("-LOADING Redis is loading the dataset in memory"),
 		"ST-01/f NOAUTH":               says("-NOAUTH Authentication required."),
 		"WRONGPASS":                    says("-WRONGPASS invalid username-password pair or user is disabled."),
@@ -236,5 +243,22 @@ func TestNewRedis(t *testing.T) {
 			}
 			_ = r.Close()
 		})
+	}
+}
+
+// A Redis that is too small for everybody, and throws out what was used least: records and tombstones
+// alike go all the time. Nobody is signed out by it, and nobody comes back.
+func TestRedisEvicts(t *testing.T) {
+	t.Parallel()
+	server := storetest.Redis(t, "--maxmemory-policy", "allkeys-lru")
+	ring, s := keys(t), openLite(t)
+	people := peopleAt(t, s, replicaOf(t, s, server.URL, ring), replicaOf(t, s, server.URL, ring))
+	people.cached(t)
+	server.Shrink()
+	leave := people.come(t)
+	people.more(t, 100)
+	leave()
+	if n := server.Evicted(); n < 20 {
+		t.Errorf("%d keys were thrown out, which shows nothing", n)
 	}
 }

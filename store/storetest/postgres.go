@@ -48,13 +48,13 @@ func postgresOn(t testing.TB, bin, data string, settings ...string) *PostgresSer
 	p := &PostgresServer{Addr: net.JoinHostPort("127.0.0.1", port), bin: bin, port: port, data: data}
 	p.URL = p.at("postgres")
 	p.server = server{t: t, name: "postgres", make: func() *exec.Cmd {
-		line := []string{"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal"}
+		line := []string{"-D", p.data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal"}
 		for _, setting := range settings {
 			line = append(line, "-c", setting)
 		}
 		cmd := exec.Command(filepath.Join(bin, "postgres"), line...) //nolint:gosec,noctx // our own arguments; it lives as long as the test
 		humble(t, cmd)
-		cmd.Dir = filepath.Dir(data)
+		cmd.Dir = filepath.Dir(p.data)
 		return cmd
 	}}
 	p.up = func() bool {

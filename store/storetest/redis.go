@@ -17,9 +17,10 @@ import (
 // RedisServer is a real Redis for one test, empty, without persistence.
 type RedisServer struct {
 	server
-	URL      string // redis://127.0.0.1:port, without the password
-	Addr     string // 127.0.0.1:port
-	password string // for Do
+	URL      string   // redis://127.0.0.1:port, without the password
+	Addr     string   // 127.0.0.1:port
+	password string   // for Do
+	more     []string // on its command line, from the next start on
 }
 
 // Redis starts a Redis server on a private port; args go on its command line ("--requirepass", "x").
@@ -40,7 +41,7 @@ func redisAs(t testing.TB, dir string, args ...string) *RedisServer {
 		r.password = args[i+1]
 	}
 	r.server = server{t: t, name: "redis-server", make: func() *exec.Cmd {
-		line := slices.Concat(args, []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir})
+		line := slices.Concat(args, []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir}, r.more)
 		cmd := exec.Command(path, line...) //nolint:gosec,noctx // our own arguments; it lives as long as the test
 		humble(t, cmd)
 		return cmd
@@ -79,6 +80,74 @@ func (r *RedisServer) Do(command string) string {
 func (r *RedisServer) Leads() bool {
 	reply, err := r.ask("INFO replication")
 	return err == nil && strings.Contains(reply, "role:master")
+}
+
+// Lock has it ask for a password, and ends all connections.
+func (r *RedisServer) Lock() {
+	r.t.Helper()
+	r.Do("CONFIG SET requirepass " + RedisPassword)
+	r.password = RedisPassword
+	r.Do("CLIENT KILL TYPE normal SKIPME yes")
+}
+
+// Unlock has it ask for none any more.
+func (r *RedisServer) Unlock() {
+	r.t.Helper()
+	r.Do(`CONFIG SET requirepass ""`)
+	r.password = ""
+}
+
+// Load restarts it from what it had on disk, which takes it ten seconds, or until it is told to hurry.
+func (r *RedisServer) Load() (hurry func()) {
+	r.t.Helper()
+	r.Do(`EVAL "for i = 1, 5000 do redis.call('SET', 'filler' .. i, i) end" 0`)
+	r.Do("SAVE")
+	r.Stop()
+	r.more = []string{"--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"}
+	ready := r.up
+	r.up = func() bool {
+		reply, err := r.ask("PING")
+		return err == nil && strings.HasPrefix(reply, "-LOADING")
+	}
+	r.Start()
+	return func() {
+		r.t.Helper()
+		r.more, r.up = nil, ready
+		r.Do("CONFIG SET key-load-delay 0")
+		soon(r.t, "Redis has loaded", ready)
+	}
+}
+
+// Shrink leaves it hardly more memory than it uses now.
+func (r *RedisServer) Shrink() {
+	r.t.Helper()
+	r.Do("CONFIG SET maxmemory " + strconv.Itoa(r.info("memory", "used_memory")+4<<10))
+}
+
+// Evicted is how many keys it has thrown out.
+func (r *RedisServer) Evicted() int { r.t.Helper(); return r.info("stats", "evicted_keys") }
+
+func (r *RedisServer) info(section, name string) int {
+	r.t.Helper()
+	_, after, _ := strings.Cut(r.Do("INFO "+section), name+":")
+	text, _, _ := strings.Cut(after, "\r\n")
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		r.t.Fatalf("INFO %s: %s: %v", section, name, err)
+	}
+	return n
+}
+
+// Follow starts a replica, and returns when it has what r has. It ends with the test.
+func (r *RedisServer) Follow() (replica *RedisServer) {
+	r.t.Helper()
+	replica = Redis(r.t)
+	host, port := split(r.t, r.Addr)
+	replica.Do("REPLICAOF " + host + " " + port)
+	soon(r.t, "the replica has caught up", func() bool {
+		return strings.Contains(replica.Do("INFO replication"), "master_link_status:up")
+	})
+	return replica
 }
 
 // ask speaks the inline protocol, so that this package needs no client.

@@ -19,24 +19,47 @@ type PostgresPair struct {
 func Replicated(t testing.TB) *PostgresPair {
 	t.Helper()
 	pair := &PostgresPair{Primary: Postgres(t)}
-	host, port := split(t, pair.Primary.Addr)
-	copied := filepath.Join(room(t), "data")
-	pair.Primary.tool("pg_basebackup", "-h", host, "-p", port, "-U", "gate", "-D", copied, "-R", "-X", "stream", "-c", "fast", "--no-sync")
-	pair.Standby = postgresOn(t, pair.Primary.bin, copied)
-	for _, setting := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
-		pair.Primary.sql(setting)
-	}
-	soon(t, "the standby confirms", func() bool {
-		return strings.Contains(pair.Primary.sql("SELECT sync_state FROM pg_stat_replication"), "sync")
-	})
+	pair.Standby = pair.Primary.Follow()
 	pair.URL = fmt.Sprintf("postgres://gate@%s,%s/postgres?sslmode=disable&target_session_attrs=read-write", pair.Primary.Addr, pair.Standby.Addr)
 	return pair
+}
+
+// Follow starts a standby, and returns when p waits for it with each commit. It ends with the test.
+func (p *PostgresServer) Follow() (standby *PostgresServer) {
+	p.t.Helper()
+	host, port := split(p.t, p.Addr)
+	copied := filepath.Join(room(p.t), "data")
+	p.tool("pg_basebackup", "-h", host, "-p", port, "-U", "gate", "-D", copied, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	standby = postgresOn(p.t, p.bin, copied)
+	for _, setting := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		p.sql(setting)
+	}
+	soon(p.t, "the standby confirms", func() bool {
+		return strings.Contains(p.sql("SELECT sync_state FROM pg_stat_replication"), "sync")
+	})
+	return standby
+}
+
+// TakeOver makes the standby of p, which is gone, the primary, at the address of p: as whoever watches both
+// moves an address that belongs to neither.
+func (p *PostgresServer) TakeOver(standby *PostgresServer) {
+	p.t.Helper()
+	p.Stop()
+	standby.promote()
+	standby.Stop()
+	p.data = standby.data
+	p.Start()
 }
 
 // Promote makes the standby the primary, as whoever watches both does when the other is gone.
 func (p *PostgresPair) Promote() {
 	p.Standby.t.Helper()
-	p.Standby.tool("pg_ctl", "promote", "-w", "-D", p.Standby.data)
+	p.Standby.promote()
+}
+
+func (p *PostgresServer) promote() {
+	p.t.Helper()
+	p.tool("pg_ctl", "promote", "-w", "-D", p.data)
 }
 
 // Lag has the standby go on receiving what the primary confirms, and show none of it.
