@@ -147,9 +147,9 @@ func TestStreams(t *testing.T) {
 		time.Sleep(grace / 2)
 		b.store.Heal(storetest.Find)
 		time.Sleep(2 * time.Second)
-		b.store.Fail(storetest.Find, errDown) // the grace begins anew
+		b.store.Fail(storetest.Find, errDown) // the grace has begun anew, two seconds ago at most
 		streams.Heard(s.Key)
-		time.Sleep(grace - time.Second)
+		time.Sleep(grace - 3*time.Second)
 		synctest.Wait()
 		is(t, "cut", ctx.Err() != nil, false)
 		end(t, b, s)
