@@ -228,9 +228,12 @@ func (f *flow) broken() {
 			return
 		}
 		f.reset()
+		cause := ours(f.r.Context())
 		switch {
-		case errors.Is(context.Cause(f.r.Context()), auth.ErrRevoked):
+		case errors.Is(cause, auth.ErrRevoked):
 			rec.Outcome.Event, rec.Outcome.Cause = "stream_ended", auth.ErrRevoked
+		case cause != nil:
+			rec.Outcome.Cause = cause
 		case rec.Outcome.Cause != nil: // an answer of ours, to a client that had gone
 		case f.err != nil || f.r.Context().Err() != nil:
 			rec.Outcome.Cause = errors.New("the client went away or stopped reading")
@@ -257,9 +260,9 @@ func (f *flow) call(h http.Header) {
 // (UNAVAILABLE). Messages carry their length, so that nobody takes half a one for a whole one.
 func (f *flow) toldCall() bool {
 	status, text := "14", "going away"
-	cause := context.Cause(f.r.Context())
+	cause := ours(f.r.Context())
 	switch {
-	case !f.rpc, cause == nil, errors.Is(cause, context.Canceled):
+	case !f.rpc, cause == nil:
 		return false
 	case errors.Is(cause, auth.ErrRevoked):
 		status, text = "16", "signed out"
@@ -270,6 +273,15 @@ func (f *flow) toldCall() bool {
 	h.Set(http.TrailerPrefix+"Grpc-Status", status)
 	h.Set(http.TrailerPrefix+"Grpc-Message", text)
 	return true
+}
+
+// ours is why we end a request: its session is over (auth.ErrRevoked), or the process stops. It is nil while
+// we do not, and where the client has gone.
+func ours(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
 }
 
 // reset breaks the connection to a client of HTTP/1.0 that was told no length: there the end of the
@@ -283,10 +295,10 @@ func (f *flow) reset() {
 	if err != nil {
 		return
 	}
-	if abrupt, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = abrupt.SetLinger(0)
+	abrupt, ok := conn.(interface{ Reset() error })
+	if !ok || abrupt.Reset() != nil {
+		_ = conn.Close()
 	}
-	_ = conn.Close()
 }
 
 // Hijack takes over the client's connection for a WebSocket.

@@ -81,7 +81,7 @@ func (t *tunnel) CloseWrite() error {
 // connection that is closed with bytes of its client unread sends a reset, which overtakes what was said
 // (RFC 9112, section 9.6), so what the client still sends is taken for a moment.
 func (t *tunnel) Close() error {
-	if frame := farewell(t.flow.r.Context()); frame != nil && t.mu.TryLock() {
+	if frame := closeFrame(t.flow.r.Context()); frame != nil && t.mu.TryLock() {
 		if t.frames.between() && t.SetWriteDeadline(time.Now().Add(lastWord)) == nil {
 			t.part(frame)
 		}
@@ -100,12 +100,12 @@ func (t *tunnel) part(frame []byte) {
 	_, _ = io.Copy(io.Discard, t.Conn) // whether the client is done or not, the connection ends here
 }
 
-// farewell is the close frame of a tunnel that we end (RFC 6455, section 7.4.1): 1008, policy violation,
+// closeFrame is the close frame of a tunnel that we end (RFC 6455, section 7.4.1): 1008, policy violation,
 // where the session is over, and 1001, going away, where the process stops. It is nil where the client or
 // the app has ended it.
-func farewell(ctx context.Context) []byte {
-	switch cause := context.Cause(ctx); {
-	case cause == nil, errors.Is(cause, context.Canceled):
+func closeFrame(ctx context.Context) []byte {
+	switch cause := ours(ctx); {
+	case cause == nil:
 		return nil
 	case errors.Is(cause, auth.ErrRevoked):
 		return []byte("\x88\x0c\x03\xf0signed out")
@@ -140,7 +140,7 @@ func (a *appEnd) CloseWrite() error {
 
 // Close ends the connection, with the frame of farewell where one may begin. ReverseProxy closes twice.
 func (a *appEnd) Close() error {
-	if frame := farewell(a.ctx); frame != nil && a.mu.TryLock() {
+	if frame := closeFrame(a.ctx); frame != nil && a.mu.TryLock() {
 		if a.frames.between() {
 			// An app that does not read must not hold up the end.
 			limit := time.AfterFunc(lastWord, func() { _ = a.ReadWriteCloser.Close() })

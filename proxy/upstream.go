@@ -276,7 +276,7 @@ func explain(ctx context.Context, f *flow, err error) error {
 		return web.Fail(http.StatusUnauthorized, "Your session ended while this request was under way.", auth.ErrRevoked)
 	case errors.Is(f.in.failure(), os.ErrDeadlineExceeded):
 		return web.Fail(http.StatusRequestTimeout, "The request's body did not arrive in time.", os.ErrDeadlineExceeded)
-	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.Canceled):
+	case ours(ctx) != nil:
 		return &web.Error{Status: http.StatusServiceUnavailable, Text: "This server is being stopped. Please try again.", Cause: context.Cause(ctx), RetryAfter: time.Second}
 	case ctx.Err() != nil:
 		return fmt.Errorf("client went away: %w", context.Canceled)

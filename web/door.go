@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/tls"
 	"io"
 	"net"
@@ -20,20 +21,27 @@ import (
 // it cannot tell us from a machine that is dead.
 type Room struct {
 	limits RoomLimits
-	shed   func(what string)
+	shed   func(what string, who netip.Prefix)
 
 	mu     sync.Mutex
 	seats  map[*seat]struct{}
-	of     map[netip.Prefix]int
+	of     map[netip.Prefix]*guest
 	barren time.Time // when it was last seen that nobody idles
 
 	farewells chan struct{} // for each newcomer who is being told
+}
+
+// guest is a client with a seat or several.
+type guest struct {
+	seats  int
+	barren time.Time // when it was last seen that none of them idles
 }
 
 // RoomLimits is how many connections a Room takes.
 type RoomLimits struct {
 	All    int                   // in all
 	Each   int                   // from one IPv4 address, or one /64 of IPv6
+	Ahead  int64                 // bytes that a client may have sent of a body before it hears that nobody wants it: its window in HTTP/2
 	Exempt func(netip.Addr) bool // those whose connections are many people's: trusted proxies; they are never told to go either
 }
 
@@ -50,11 +58,11 @@ const (
 	farewell = 500 * time.Millisecond
 )
 
-// NewRoom makes a room. Shed is told of every connection that was closed or turned away: "idle",
-// "flood", "connection" or "connection_client".
-func NewRoom(limits RoomLimits, shed func(what string)) *Room {
+// NewRoom makes a room. Shed is told of every connection that was closed or turned away, and whose it was:
+// "idle", "flood", "connection" or "connection_client". It must not wait.
+func NewRoom(limits RoomLimits, shed func(what string, who netip.Prefix)) *Room {
 	return &Room{
-		limits: limits, shed: shed, seats: map[*seat]struct{}{}, of: map[netip.Prefix]int{},
+		limits: limits, shed: shed, seats: map[*seat]struct{}{}, of: map[netip.Prefix]*guest{},
 		farewells: make(chan struct{}, farewellsAtOnce),
 	}
 }
@@ -90,16 +98,16 @@ func (d *door) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		s, why := d.room.admit(conn)
-		if s != nil {
+		if why == "" {
 			tune(conn)
 			return s, nil
 		}
-		d.room.shed(why)
+		d.room.shed(why, s.who)
 		d.room.sendAway(conn, d.full)
 	}
 }
 
-// admit finds a seat, if need be by asking others to go, or says why there is none.
+// admit makes a seat, if need be by asking others to go, or says why there is no room for it.
 func (r *Room) admit(conn net.Conn) (s *seat, why string) {
 	s = &seat{Conn: conn, room: r}
 	s.waits.Store(time.Now().UnixNano())
@@ -110,47 +118,69 @@ func (r *Room) admit(conn net.Conn) (s *seat, why string) {
 	gone := r.vacate(s.who)
 	defer func() {
 		for _, one := range gone {
-			r.shed("idle")
+			r.shed("idle", one.who)
 			_ = one.Conn.Close() // its own goroutine leaves the seat, which is free already
 		}
 	}()
 	defer r.mu.Unlock()
 	switch {
-	case s.who.IsValid() && r.of[s.who] >= r.limits.Each:
-		return nil, "connection_client"
+	case r.hasShare(r.of[s.who]):
+		return s, "connection_client"
 	case len(r.seats) >= r.limits.All:
-		return nil, "connection"
+		return s, "connection"
 	}
-	r.seats[s] = struct{}{}
-	if s.who.IsValid() {
-		r.of[s.who]++
-	}
+	r.sit(s)
 	return s, ""
 }
+
+// hasShare reports whether a client, nil if it has no seat or may have any number, has all that it may.
+func (r *Room) hasShare(g *guest) bool { return g != nil && g.seats >= r.limits.Each }
 
 // vacate frees seats of those who idle, where a newcomer finds none: of his own if he has too many, and
 // else of anybody.
 func (r *Room) vacate(who netip.Prefix) (gone []*seat) {
-	own := who.IsValid() && r.of[who] >= r.limits.Each
+	// Each look is at every seat, so there is not one for every newcomer.
+	own, looked := r.hasShare(r.of[who]), &r.barren
+	if own {
+		looked = &r.of[who].barren
+	}
 	now := time.Now()
-	if !own && len(r.seats) < r.limits.All || now.Sub(r.barren) < patience/10 {
+	if !own && len(r.seats) < r.limits.All || now.Sub(*looked) < patience/10 {
 		return nil
 	}
+	type idler struct {
+		*seat
+		since int64
+	}
+	var idlers []idler
 	for one := range r.seats {
-		if waits := one.waits.Load(); waits != 0 && now.UnixNano()-waits > int64(patience) && one.who.IsValid() && (!own || one.who == who) {
-			gone = append(gone, one)
+		if since := one.waits.Load(); since > 0 && now.UnixNano()-since > int64(patience) && one.who.IsValid() && (!own || one.who == who) {
+			idlers = append(idlers, idler{one, since})
 		}
 	}
-	if len(gone) == 0 {
-		r.barren = now // each look is at every seat: not for every newcomer
+	if len(idlers) == 0 {
+		*looked = now
 		return nil
 	}
-	slices.SortFunc(gone, func(a, b *seat) int { return int(a.waits.Load() - b.waits.Load()) })
-	gone = gone[:min(len(gone), clearing)]
-	for _, one := range gone {
-		r.leave(one)
+	slices.SortFunc(idlers, func(a, b idler) int { return cmp.Compare(a.since, b.since) })
+	for _, one := range idlers[:min(len(idlers), clearing)] {
+		if one.waits.CompareAndSwap(one.since, seatGone) { // a request may have come since the look
+			r.leave(one.seat)
+			gone = append(gone, one.seat)
+		}
 	}
 	return gone
+}
+
+func (r *Room) sit(s *seat) {
+	r.seats[s] = struct{}{}
+	if !s.who.IsValid() {
+		return
+	}
+	if r.of[s.who] == nil {
+		r.of[s.who] = new(guest)
+	}
+	r.of[s.who].seats++
 }
 
 // leave frees a seat, once.
@@ -162,7 +192,7 @@ func (r *Room) leave(s *seat) {
 	if !s.who.IsValid() {
 		return
 	}
-	if r.of[s.who]--; r.of[s.who] == 0 {
+	if r.of[s.who].seats--; r.of[s.who].seats == 0 {
 		delete(r.of, s.who)
 	}
 }

@@ -20,7 +20,7 @@ type seat struct {
 	waits  atomic.Int64 // since when the head of a request is awaited, in Unix nanoseconds; zero: one is being answered
 	idle   atomic.Int64 // bytes that came while nothing was being answered
 	asked  atomic.Int64 // requests over HTTP/2 that came to an end
-	resets atomic.Int64 // those of them that the client broke off
+	resets atomic.Int64 // those of them that the client broke off as soon as it had asked
 	over   atomic.Bool  // it was a flood
 }
 
@@ -32,6 +32,11 @@ const (
 	// resetsFrom is after how many requests it matters that most of them were broken off by the client
 	// (CVE-2023-44487). It is Envoy's number; nobody who types into a search box comes near it.
 	resetsFrom = 500
+	// rapid is how soon a request is broken off that was made for nothing else. Who gives up a question
+	// that he has waited for, as a long poll, is no flood.
+	rapid = time.Second
+	// seatGone in the place of a time says that the connection is being closed to make room.
+	seatGone = -1
 )
 
 // errFlood is what net/http reads at the end of a flood.
@@ -64,15 +69,18 @@ func (*Room) State(conn net.Conn, state http.ConnState) {
 		s.waits.Store(0)
 		s.idle.Store(0)
 	case http.StateIdle:
+		s.idle.Store(-s.room.limits.Ahead)
 		s.waits.Store(time.Now().UnixNano())
 	case http.StateNew, http.StateClosed:
 	}
 }
 
-// Read ends a connection on which much comes and nothing is asked.
+// Read ends a connection on which much comes and nothing is asked. What belongs to a request that has been
+// answered before its body had come is still on its way, and is not that. A trusted proxy sends what its
+// clients do.
 func (s *seat) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if s.waits.Load() != 0 && s.idle.Add(int64(n)) > idleBytes {
+	if s.who.IsValid() && s.waits.Load() != 0 && s.idle.Add(int64(n)) > idleBytes {
 		s.flood()
 		return n, errFlood
 	}
@@ -81,11 +89,8 @@ func (s *seat) Read(p []byte) (int, error) {
 
 // ended notes the end of a request over HTTP/2, and ends the connection if most were broken off. A trusted
 // proxy carries the requests of many, of whom one may break off all of his.
-func (s *seat) ended(r *http.Request) {
+func (s *seat) ended() {
 	asked, resets := s.asked.Add(1), s.resets.Load()
-	if r.Context().Err() != nil {
-		resets = s.resets.Add(1)
-	}
 	if asked < resetsFrom || !s.who.IsValid() {
 		return
 	}
@@ -100,7 +105,7 @@ func (s *seat) ended(r *http.Request) {
 // flood ends the connection, and counts it once however often that is seen.
 func (s *seat) flood() {
 	if s.over.CompareAndSwap(false, true) {
-		s.room.shed("flood")
+		s.room.shed("flood", s.who)
 		_ = s.Close() // net/http hears of it as it reads on
 	}
 }
@@ -116,6 +121,15 @@ func (s *seat) Close() error {
 
 // ReadFrom keeps the kernel's copy (sendfile, splice).
 func (s *seat) ReadFrom(src io.Reader) (int64, error) { return io.Copy(s.Conn, src) }
+
+// SetLinger says how the next Close ends the connection (SO_LINGER).
+func (s *seat) SetLinger(sec int) error {
+	tcp, ok := s.Conn.(interface{ SetLinger(sec int) error })
+	if !ok {
+		return http.ErrNotSupported
+	}
+	return tcp.SetLinger(sec)
+}
 
 // CloseWrite passes a half-close on.
 func (s *seat) CloseWrite() error {

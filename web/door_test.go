@@ -45,7 +45,7 @@ func emptyHouse(t *testing.T, all, each int, secure *tls.Config) *house {
 	t.Helper()
 	h := &house{open: make(chan struct{}), shed: map[string]int{}}
 	trusted := netip.MustParseAddr("127.0.0.9")
-	h.room = web.NewRoom(web.RoomLimits{All: all, Each: each, Exempt: func(a netip.Addr) bool { return a == trusted }}, func(what string) {
+	h.room = web.NewRoom(web.RoomLimits{All: all, Each: each, Exempt: func(a netip.Addr) bool { return a == trusted }}, func(what string, _ netip.Prefix) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.shed[what]++
@@ -283,5 +283,26 @@ func TestUnreadAnswersAreNotTheKernelsToKeep(t *testing.T) {
 	// It is not lost on a client that reads after all.
 	if n, err := io.CopyN(io.Discard, client, int64(taken)); n != int64(taken) || err != nil {
 		t.Errorf("%d of %d bytes arrived, %v", n, taken, err)
+	}
+}
+
+// A client who has his share, and idles nowhere, is refused. That nobody of his idles says nothing of others:
+// whoever comes is made room for.
+func TestOneClientsShareHidesNobodyWhoIdles(t *testing.T) {
+	h := newHouse(t, 4, 2, nil)
+	for range 2 {
+		h.from(t, "127.0.0.1", waiting)
+	}
+	for _, who := range []string{"127.0.0.2", "127.0.0.3"} {
+		h.from(t, who, "")
+	}
+	h.taken(t, 4)
+	time.Sleep(1100 * time.Millisecond) // web.patience
+	for range 3 {
+		h.from(t, "127.0.0.1", asking) // which looks for one of his own in vain
+		eventually(t, "it is refused", func() bool { return h.sheds("connection_client") > 0 })
+	}
+	if code, _ := status(h.from(t, "127.0.0.4", asking)); code != http.StatusOK {
+		t.Errorf("a newcomer got %d although two idle", code)
 	}
 }

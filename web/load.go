@@ -18,7 +18,7 @@ import (
 // them must not keep everybody else out. Which kind a request is it says itself; whoever lies about it
 // uses up the other bound.
 //
-// A request costs two atomic additions, and neither a lock nor an allocation.
+// A request costs four atomic additions, two where its client is not named, and neither a lock nor an allocation.
 type Load struct {
 	requests, streams budget
 	seed              maphash.Seed
@@ -58,44 +58,44 @@ type budget struct {
 func (l *Load) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := &l.requests
-		if opensStream(r) {
+		if OpensStream(r) {
 			b = &l.streams
 		}
-		own := l.ownOf(b, PeerOf(r.Context()))
-		total, mine := b.enter(own)
-		defer b.leave(own)
 		if r.ProtoMajor == 2 {
-			defer reckon(r)
+			defer countEnd(r, time.Now())
 		}
-		switch {
-		case total > b.max+b.max/shareOfOne:
-			// Those who are told are under way as well, and a client may make no room for the answer.
-			RecordOf(r.Context()).Outcome = Outcome{Status: http.StatusServiceUnavailable, Event: "shed_" + b.what, Cause: errShed}
-			panic(http.ErrAbortHandler)
-		case total > b.max:
-			Answer(w, r, overloaded("shed_"+b.what))
-		case mine > max(b.max/shareOfOne, 1):
-			Answer(w, r, overloaded("shed_"+b.what+"_client"))
-		default:
+		if own := l.ownOf(b, PeerOf(r.Context())); own != nil {
+			mine := own.Add(1)
+			defer own.Add(-1)
+			// What one client has over its share counts against nobody else.
+			if !b.fits(w, r, mine, max(b.max/shareOfOne, 1), "_client") {
+				return
+			}
+		}
+		total := b.n.Add(1)
+		defer b.n.Add(-1)
+		if b.fits(w, r, total, b.max, "") {
 			next.ServeHTTP(w, r)
+			untilTaken(w, r)
 		}
-		taken(w, r)
 	})
 }
 
-// enter counts a request, among all and among those of its client, which may be nil.
-func (b *budget) enter(own *atomic.Int64) (total, mine int64) {
-	if own != nil {
-		mine = own.Add(1)
+// fits reports whether a request, with which so many are under way, is within a bound, and answers it if not.
+// Those who are told are under way as well, and may make no room for the answer: from a quarter above the
+// bound they are told nothing.
+func (b *budget) fits(w http.ResponseWriter, r *http.Request, n, most int64, whose string) bool {
+	event := "shed_" + b.what + whose
+	switch {
+	case n <= most:
+		return true
+	case n > most+most/shareOfOne:
+		RecordOf(r.Context()).Outcome = Outcome{Status: http.StatusServiceUnavailable, Event: event, Cause: errShed}
+		panic(http.ErrAbortHandler)
 	}
-	return b.n.Add(1), mine
-}
-
-func (b *budget) leave(own *atomic.Int64) {
-	b.n.Add(-1)
-	if own != nil {
-		own.Add(-1)
-	}
+	Answer(w, r, overloaded(event))
+	untilTaken(w, r)
+	return false
 }
 
 // ownOf is where a client is counted by itself. A proxy that does not say for whom it asks is everybody,
@@ -116,26 +116,29 @@ func (l *Load) slot(client netip.Addr) uint64 {
 	return maphash.Bytes(l.seed, part) % (1 << 12)
 }
 
-// opensStream reports whether a request asks for what lasts: a WebSocket, or events.
-func opensStream(r *http.Request) bool {
+// OpensStream reports whether a request asks for what lasts: a WebSocket, or events.
+func OpensStream(r *http.Request) bool {
 	if accept := r.Header["Accept"]; len(accept) == 1 && accept[0] == "text/event-stream" {
 		return true
 	}
 	return httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
 }
 
-// reckon tells the connection how a request over HTTP/2 ended.
-func reckon(r *http.Request) {
+// countEnd tells the connection how a request over HTTP/2 ended that began at a time.
+func countEnd(r *http.Request, began time.Time) {
 	if s, _ := r.Context().Value(seatKey{}).(*seat); s != nil {
-		s.ended(r)
+		if r.Context().Err() != nil && time.Since(began) < rapid {
+			s.resets.Add(1)
+		}
+		s.ended()
 	}
 }
 
-// taken keeps an HTTP/2 request under way until its client has taken the answer. net/http sends what it
+// untilTaken keeps an HTTP/2 request under way until its client has taken the answer. net/http sends what it
 // holds back of it only after the handler has returned, and waits there for a client that makes no room:
 // two hundred and fifty requests of thirty bytes each, on each of a thousand connections, would hold as
 // many goroutines that nobody counts. What the client sent ahead of its body goes first.
-func taken(w http.ResponseWriter, r *http.Request) {
+func untilTaken(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor != 2 {
 		return
 	}

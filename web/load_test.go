@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -102,44 +103,92 @@ func TestOneClientLeavesLoadForOthers(t *testing.T) {
 // A client of HTTP/2 that asks and asks and makes room for no answer holds goroutines: as many as there
 // is room for, also of those who are told that there is none.
 func TestAnswersThatNobodyTakesAreUnderWay(t *testing.T) {
-	load := web.NewLoad(web.LoadLimits{Requests: 16, Streams: 16})
-	g := idle(t, load.Wrap(web.Handler(func(w http.ResponseWriter, r *http.Request) error {
-		return web.Fail(http.StatusUnauthorized, "No.", nil)
-	})), web.TrustedPeer{From: "127.0.0.1", Headers: []string{"proto"}})
-	g.Config.Protocols = new(http.Protocols)
-	g.Config.Protocols.SetUnencryptedHTTP2(true)
-	g.records = make(chan web.Record, 256)
-	g.Start()
-	conn := g.dial(t, http2.ClientPreface)
-	framer := http2.NewFramer(conn, conn)
-	if err := framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
-		t.Fatal(err)
-	}
-	for n := range 60 {
-		var head bytes.Buffer
-		pack := hpack.NewEncoder(&head)
-		for _, f := range [][2]string{{":method", "GET"}, {":path", "/"}, {":scheme", "http"}, {":authority", "gw.test"}} {
-			_ = pack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-		}
-		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*n + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	resets := 0
-	for resets < 40 {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			t.Fatalf("after %d resets: %v", resets, err)
-		}
-		if _, ok := frame.(*http2.RSTStreamFrame); ok {
-			resets++
-		}
-	}
+	g, load := untaken(t, web.TrustedPeer{From: "127.0.0.1", Headers: []string{"proto"}})
+	conn := g.ask(t, 60)
+	conn.resets(t, 40)
 	if requests, _ := load.Under(); requests == 0 || requests > 20 {
 		t.Errorf("%d requests are under way, want 16 and a quarter at most", requests)
 	}
 	_ = conn.Close()
 	eventually(t, "nothing is under way", func() bool { requests, _ := load.Under(); return requests == 0 })
+}
+
+// One client that does so has its share of them, and what is refused to it is nobody else's.
+func TestAnswersThatOneClientDoesNotTakeAreItsOwn(t *testing.T) {
+	g, load := untaken(t, forwarding)
+	for range 3 {
+		g.ask(t, 60, "x-forwarded-for", "192.0.2.1").resets(t, 50)
+	}
+	if requests, _ := load.Under(); requests > 4 {
+		t.Errorf("%d requests are under way, want a quarter of 16", requests)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(g.dial(t, "GET / HTTP/1.1\r\nHost: gw.test\r\n"+client(2)+"\r\n\r\n")), nil)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("another client got %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// deaf is a server of HTTP/2 without TLS that says no to everybody.
+type deaf struct{ *gate }
+
+func untaken(t *testing.T, peer web.TrustedPeer) (deaf, *web.Load) {
+	t.Helper()
+	load := web.NewLoad(web.LoadLimits{Requests: 16, Streams: 16})
+	g := idle(t, load.Wrap(web.Handler(func(http.ResponseWriter, *http.Request) error {
+		return web.Fail(http.StatusUnauthorized, "No.", nil)
+	})), peer)
+	g.Config.Protocols = new(http.Protocols)
+	g.Config.Protocols.SetHTTP1(true)
+	g.Config.Protocols.SetUnencryptedHTTP2(true)
+	g.records = make(chan web.Record, 1024)
+	g.Start()
+	return deaf{g}, load
+}
+
+// asked is a connection on which much was asked.
+type asked struct {
+	net.Conn
+	framer *http2.Framer
+}
+
+// ask asks so often, with one header more, on a connection that makes room for no answer.
+func (g deaf) ask(t *testing.T, times int, header ...string) asked {
+	t.Helper()
+	conn := g.dial(t, http2.ClientPreface)
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+		t.Fatal(err)
+	}
+	var head bytes.Buffer
+	pack := hpack.NewEncoder(&head)
+	for n := range times {
+		head.Reset()
+		for _, f := range [][2]string{{":method", "GET"}, {":path", "/"}, {":scheme", "http"}, {":authority", "gw.test"}} {
+			_ = pack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		if len(header) == 2 {
+			_ = pack.WriteField(hpack.HeaderField{Name: header[0], Value: header[1]})
+		}
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*n + 1), BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return asked{conn, framer}
+}
+
+// resets waits until so many of them were broken off.
+func (a asked) resets(t *testing.T, want int) {
+	t.Helper()
+	for n := 0; n < want; {
+		frame, err := a.framer.ReadFrame()
+		if err != nil {
+			t.Fatalf("after %d resets: %v", n, err)
+		}
+		if _, ok := frame.(*http2.RSTStreamFrame); ok {
+			n++
+		}
+	}
 }
 
 // What is shed when it cannot even be told is recorded all the same.

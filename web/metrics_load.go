@@ -24,5 +24,17 @@ func (m *Metrics) Load(room *Room, load *Load) *LoadMetrics {
 	return l
 }
 
+// Limits tells how much of each may be under way, by the words of gatehouse_limit; 0: any number.
+func (m *Metrics) Limits(limits map[string]int64) {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gatehouse_limit",
+		Help: "How much may be under way at once, by what (limits.*, with what was derived): connection, connection_client, request, stream (one client may have a quarter of these two), session (requests of one session; 0: any number).",
+	}, []string{"what"})
+	for what, n := range limits {
+		g.WithLabelValues(what).Set(float64(n))
+	}
+	m.registry.MustRegister(g)
+}
+
 // Shed notes something that was refused, by a word of a fixed set.
 func (l *LoadMetrics) Shed(what string) { l.shed.WithLabelValues(what).Inc() }

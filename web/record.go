@@ -116,11 +116,8 @@ func (rec Recorder) Wrap(next http.Handler) http.Handler {
 func (rec Recorder) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	peer, err := rec.Peers.Of(r)
 	x := open(w, r, peer)
-	x.writer.leaving = rec.Leaving
+	x.writer.leaving, x.writer.last = rec.Leaving, doubtful(r)
 	r = r.WithContext(x)
-	if doubtful(r) {
-		w.Header().Set("Connection", "close")
-	}
 	defer func() {
 		broken := settle(x, r, recover())
 		rec.close(x, r)

@@ -19,6 +19,7 @@ type writer struct {
 	failed bool         // a write failed: the client is gone, or the connection is broken
 
 	leaving func() bool // of the Recorder
+	last    bool        // nothing on this connection may be read as a request behind this one
 }
 
 // Unwrap is for http.ResponseController.
@@ -79,10 +80,11 @@ func (w *writer) begun() {
 }
 
 // begin notes the status. Now, and not when the request came, is the time to know whether the connection
-// will be there for another one: an app may have thought for long.
+// will be there for another one: an app may have thought for long. Nor does anything stay in the header that
+// was put there before an informational answer (httputil clears it behind each).
 func (w *writer) begin(status int) {
 	w.status = status
-	if w.leaving != nil && w.leaving() {
+	if w.last || w.leaving != nil && w.leaving() {
 		w.Header().Set("Connection", "close") // over HTTP/2 net/http makes GOAWAY of it
 	}
 }
@@ -122,8 +124,9 @@ func (c *hijacked) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// SetLinger makes the next Close send a reset instead of an orderly end, where it is zero (SO_LINGER).
-func (c *hijacked) SetLinger(sec int) error {
+// Reset ends the connection so that nobody takes it for an orderly end: by a reset (SO_LINGER), and over TLS
+// without its close_notify, which would be one. It fails, and does nothing, where there is no such end.
+func (c *hijacked) Reset() error {
 	conn := c.Conn
 	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = secure.NetConn()
@@ -132,5 +135,8 @@ func (c *hijacked) SetLinger(sec int) error {
 	if !ok {
 		return http.ErrNotSupported
 	}
-	return tcp.SetLinger(sec)
+	if err := tcp.SetLinger(0); err != nil {
+		return err
+	}
+	return conn.Close()
 }

@@ -66,6 +66,10 @@ func TestBytesTransferEncoding(t *testing.T) {
 		attack{"PX-14/CL.TE", post("/a", "Content-Length: 6\r\nTransfer-Encoding: chunked", "0\r\n\r\nG"), []int{200}, []string{"POST /a"}},
 		attack{"PX-14/TE.CL", post("/a", "Content-Length: 3\r\nTransfer-Encoding: chunked", "8\r\nSMUGGLED\r\n0\r\n\r\n"), []int{200}, []string{"POST /a SMUGGLED"}},
 		attack{"PX-14/TE first", post("/a", "Transfer-Encoding: chunked\r\nContent-Length: 3", "8\r\nSMUGGLED\r\n0\r\n\r\n"), []int{200}, []string{"POST /a SMUGGLED"}},
+		// What is said before the answer takes nothing from it: the connection ends all the same.
+		attack{"PX-14/CL.TE before an early hint", post("/hints", "Content-Length: 6\r\nTransfer-Encoding: chunked", "0\r\n\r\nG"), []int{103, 200}, []string{"POST /hints"}},
+		attack{"PX-14/CL.TE and Expect", post("/a", "Expect: 100-continue\r\nContent-Length: 6\r\nTransfer-Encoding: chunked", "0\r\n\r\nG"), []int{100, 200}, []string{"POST /a"}},
+		attack{"PX-14/HTTP/1.0 before an early hint", "GET /hints HTTP/1.0\r\n{me}\r\nConnection: keep-alive\r\n\r\n", []int{200}, []string{"GET /hints"}},
 		attack{"PX-14/CL.TE of nobody", "POST /a HTTP/1.1\r\n{host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", []int{401}, nil},
 		attack{"PX-14/TE over HTTP/1.0", "POST /a HTTP/1.0\r\n{me}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", []int{200}, []string{"POST /a 0\r\n\r\n"}},
 		attack{"PX-14/TE over HTTP/1.0, kept alive", "POST /a HTTP/1.0\r\n{me}\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", []int{200}, []string{"POST /a 0\r\n\r\n"}},

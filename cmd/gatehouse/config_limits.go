@@ -1,18 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"syscall"
 )
 
-// LimitsConfig is what one process takes on at once; zero: by what the process may open.
+// LimitsConfig is what one process takes on at once. Zero is what settled makes of it.
 type LimitsConfig struct {
 	Connections       int64 `yaml:"connections"`
 	ClientConnections int64 `yaml:"client_connections"`
 	Requests          int64 `yaml:"requests"`
 	Streams           int64 `yaml:"streams"`
-	SessionRequests   int64 `yaml:"session_requests"`
+	SessionRequests   int64 `yaml:"session_requests"` // zero: any number
 }
 
 const (
@@ -23,6 +24,8 @@ const (
 	ownFiles = 512
 	// fewConnections is what browsers of a small team open at once.
 	fewConnections = 256
+	// mostOfAny is what nobody means.
+	mostOfAny = 1 << 24
 )
 
 // settled fills in what is derived. A client's connection may need another one to an app, and a request
@@ -30,18 +33,11 @@ const (
 // are as many as connections.
 func (l LimitsConfig) settled(files uint64) LimitsConfig {
 	free := int64(min(files, 1<<20)) - ownFiles
-	l.Connections = or(l.Connections, max(min(free/2, mostConnections), fewConnections/2))
-	l.ClientConnections = or(l.ClientConnections, max(l.Connections/4, 1))
-	l.Requests = or(l.Requests, max(l.Connections/2, 1))
-	l.Streams = or(l.Streams, max(l.Connections/2, 1))
+	l.Connections = cmp.Or(l.Connections, max(min(free/2, mostConnections), fewConnections/2))
+	l.ClientConnections = cmp.Or(l.ClientConnections, max(l.Connections/4, 1))
+	l.Requests = cmp.Or(l.Requests, max(l.Connections/2, 1))
+	l.Streams = cmp.Or(l.Streams, max(l.Connections/2, 1))
 	return l
-}
-
-func or(n, otherwise int64) int64 {
-	if n == 0 {
-		return otherwise
-	}
-	return n
 }
 
 // fileLimit is how many files the process may open. Go has raised it to what the system allows.
@@ -55,19 +51,30 @@ func fileLimit() uint64 {
 
 func (j *judge) atOnce() {
 	l, files := j.Limits, fileLimit()
-	for key, n := range map[string]int64{
-		"limits.connections": l.Connections, "limits.client_connections": l.ClientConnections,
-		"limits.requests": l.Requests, "limits.streams": l.Streams, "limits.session_requests": l.SessionRequests,
+	for _, one := range []struct {
+		key string
+		n   int64
+	}{
+		{"limits.connections", l.Connections},
+		{"limits.client_connections", l.ClientConnections},
+		{"limits.requests", l.Requests},
+		{"limits.streams", l.Streams},
+		{"limits.session_requests", l.SessionRequests},
 	} {
-		if n < 0 || n > 1<<24 {
-			j.bad(key, fmt.Sprint(n), "not a number of things that can be under way at once", "write 0 for what fits, or some thousands")
+		if one.n < 0 || one.n > mostOfAny {
+			j.bad(one.key, fmt.Sprint(one.n), "not a number of things that can be under way at once",
+				fmt.Sprintf("write 1 to %d, or 0, which means what config.yaml says of this key", mostOfAny))
 		}
 	}
 	settled := l.settled(files)
 	if l.Connections > 0 && uint64(max(settled.Connections, 0))+ownFiles > files {
 		j.warn("limits.connections", fmt.Sprintf("more than this process can have, which may open %d files; raise ulimit -n", files))
 	}
-	if settled.Connections < fewConnections {
+	switch {
+	case settled.Connections >= fewConnections:
+	case l.Connections > 0:
+		j.warn("limits.connections", fmt.Sprintf("only %d: the browsers of a small team open more; raise it, or write 0", l.Connections))
+	default:
 		j.warn("limits.connections", fmt.Sprintf("only %d: this process may open %d files; raise ulimit -n, or LimitNOFILE= in the unit", settled.Connections, files))
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // SD-01: a listener is closed once those in its queue were taken, and not before.
-func TestRefuse(t *testing.T) {
+func TestCloseWhenEmpty(t *testing.T) {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestRefuse(t *testing.T) {
 		defer conn.Close()
 	}
 	closed := make(chan struct{})
-	go func() { defer close(closed); refuse(l) }()
+	go func() { defer close(closed); closeWhenEmpty(l) }()
 	for i := range 3 {
 		time.Sleep(10 * time.Millisecond)
 		conn, err := l.Accept()

@@ -106,6 +106,41 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// SD-01: what never ends by itself is not waited for.
+func TestDrainDoesNotWaitForStreams(t *testing.T) {
+	r := newRig(t)
+	r.answer(slow(0).ServeHTTP)
+	r.edit("drain_delay: 100ms, drain_timeout: 5s", "drain_delay: 100ms, drain_timeout: 1h")
+	r.edit(fmt.Sprintf("upstream: %q}", r.app.URL), fmt.Sprintf("upstream: %q, public: true}", r.app.URL))
+	r.start()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.public+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	events, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	socket := r.upgrade("/ws")
+	defer socket.Close()
+	if _, err := io.ReadFull(events.Body, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	r.cancel()
+	r.cancel = nil
+	if code := r.exit(); code != exitOK {
+		t.Errorf("exit %d:\n%s", code, r.log)
+	}
+	if _, err := io.Copy(io.Discard, events.Body); err == nil {
+		t.Error("the event stream that was cut looks whole")
+	}
+	if strings.Contains(r.log.String(), "was cut") {
+		t.Errorf("streams were waited for:\n%s", r.log)
+	}
+}
+
 // SD-01, RULE-27: an answer that began before the drain asked for no new connection, so that its client may
 // send the next request right behind it. The connection is there for that one, however late it is.
 func TestDrainLastCall(t *testing.T) {

@@ -112,7 +112,7 @@ func (g *gateway) stop(cfg Config, public []*server, admin *server) {
 	for _, s := range public {
 		all.Go(func() {
 			if s.drain(cfg.Server.DrainDelay, cfg.Server.DrainTimeout) {
-				g.log.Warn("drain_timeout is over: what was still running was cut")
+				g.log.Warn("drain_timeout is over: what was still running was cut; if those were no calls that never end, raise server.drain_timeout, and the orchestrator's grace with it")
 			}
 		})
 	}

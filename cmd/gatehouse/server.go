@@ -24,6 +24,8 @@ const (
 	untakenTimeout = 2 * time.Minute
 	// streamWindow is how much of a body an HTTP/2 client may send ahead of who reads it.
 	streamWindow = 1 << 20
+	// connWindow is how much of all bodies on one connection.
+	connWindow = 4 * streamWindow
 	// streamsAtOnce is how many requests an HTTP/2 client may have under way on one connection: front
 	// proxies ask about all of their clients on one.
 	streamsAtOnce = 250
@@ -41,11 +43,13 @@ type server struct {
 	http     *http.Server
 	listener net.Listener
 	socket   net.Listener   // listener itself, or what stands under it
-	draining atomic.Bool    // it accepts no more connections: Serve ends in vain
+	closing  atomic.Bool    // it accepts no more connections, so that what Serve says is no fault
 	busy     sync.WaitGroup // handlers under way, those of hijacked connections included
-	asked    atomic.Int64   // handlers under way that will end by themselves
+	underWay atomic.Int64   // handlers that will end by themselves
 	ended    atomic.Int64   // when the last of them did, in Unix nanoseconds
 	end      context.CancelCauseFunc
+	streams  context.Context //nolint:containedctx // of what never ends by itself, beside the request's own
+	endThem  context.CancelCauseFunc
 }
 
 // listen binds an address: host:port, or unix:/path. The TLS config is nil for plain HTTP. The room is
@@ -68,6 +72,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 	listener := socket
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &server{listener: listener, socket: socket, end: end}
+	s.streams, s.endThem = context.WithCancelCause(base)
 	s.http = &http.Server{
 		Handler:           s.count(handler),
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -84,7 +89,7 @@ func listen(ctx context.Context, address string, secure *tls.Config, handler htt
 		// its own window and not the connection's.
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: streamsAtOnce, MaxReadFrameSize: frameSize,
-			WriteByteTimeout: untakenTimeout, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: 4 * streamWindow,
+			WriteByteTimeout: untakenTimeout, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
 		},
 	}
 	if room != nil {
@@ -117,16 +122,21 @@ func removeStaleSocket(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// count keeps the number of handlers under way, and when the last of them ended. What asks for a tunnel
-// may never end, so it does not count among those that are waited for.
+// count keeps the number of handlers under way, and when the last of them ended. WebSockets and event streams
+// may never end, so they do not count among those that are waited for: they end when the others have.
 func (s *server) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.busy.Add(1)
 		defer s.busy.Done()
-		if r.Header["Upgrade"] == nil {
-			s.asked.Add(1)
-			defer func() { s.ended.Store(time.Now().UnixNano()); s.asked.Add(-1) }()
+		if web.OpensStream(r) {
+			ctx, end := context.WithCancelCause(r.Context())
+			defer end(nil)
+			defer context.AfterFunc(s.streams, func() { end(context.Cause(s.streams)) })()
+			next.ServeHTTP(w, r.WithContext(ctx))
+			return
 		}
+		s.underWay.Add(1)
+		defer func() { s.ended.Store(time.Now().UnixNano()); s.underWay.Add(-1) }()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -139,7 +149,7 @@ func (s *server) serve() error {
 	} else {
 		err = s.http.Serve(s.listener)
 	}
-	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() {
+	if errors.Is(err, http.ErrServerClosed) || s.closing.Load() {
 		return nil
 	}
 	return err
