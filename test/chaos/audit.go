@@ -49,7 +49,7 @@ func (n *nemesis) lives() (all []Life) {
 		for gate := range gates {
 			all = append(all, Life{gate, n.first[gate], n.gauge(gate)})
 		}
-		if len(lives(&History{Lives: all})) == 0 || time.Now().After(end) {
+		if len(lives(&History{Lives: all, Shadows: n.history.Shadows})) == 0 || time.Now().After(end) {
 			return all
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func (c Campaign) Run(t testing.TB) *History {
 		Root: "../..", Tree: c.Tree, Build: c.Build, Users: emails(), App: http.HandlerFunc(app), Files: true,
 	})
 	h := NewHistory()
+	h.Shadows = slices.Contains(c.Build, "-race")
 	people := &crowd{stage: s, history: h}
 	n := &nemesis{
 		t: t, stage: s, history: h, crowd: people, only: c.Only, first: make([]Gauge, gates),

@@ -34,6 +34,7 @@ const (
 	// be full now (20 connections to Postgres, 20 to Redis, 32 to S3, those to the app with two goroutines
 	// each) that were not in the beginning. What leaks with each failure leaks hundreds.
 	growth = 150
-	// grownMemory is how many bytes more it may hold. The race detector's shadow is part of that.
-	grownMemory = 128 << 20
+	// grownMemory is how many bytes more it may hold, of its heap and in all. Its pools and buffers are full
+	// by then, and Go gives back late what it has once had.
+	grownMemory = 64 << 20
 )

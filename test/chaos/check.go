@@ -10,7 +10,7 @@ import (
 // Rule names what must hold.
 type Rule string
 
-// The rules, in the order of the issue that asked for them.
+// The rules, in the order of docs/reliability.md.
 const (
 	RuleEnded    Rule = "an ended session is let in"
 	RuleLive     Rule = "a live session is turned away"

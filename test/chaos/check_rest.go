@@ -60,7 +60,10 @@ func lives(h *History) (found []Violation) {
 		}
 		grown("goroutines", int64(l.First.Goroutines), int64(l.Last.Goroutines), growth)
 		grown("descriptors", int64(l.First.Descriptors), int64(l.Last.Descriptors), growth)
-		grown("bytes of memory", l.First.Memory, l.Last.Memory, grownMemory)
+		grown("bytes of heap", l.First.Heap, l.Last.Heap, grownMemory)
+		if !h.Shadows {
+			grown("bytes of memory", l.First.Memory, l.Last.Memory, grownMemory)
+		}
 	}
 	return found
 }

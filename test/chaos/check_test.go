@@ -103,6 +103,8 @@ func TestCheck(t *testing.T) {
 		"late on a busy machine":   {(&History{}).while(Fault{Begin: s, Healed: 2 * s, Well: 8 * s}).starving(3*s, 5*s), nil},
 		"goroutines are left":      {&History{Lives: []Life{{0, Gauge{Goroutines: 30}, Gauge{Goroutines: 400}}}}, []Rule{RuleGrowth}},
 		"descriptors are left":     {&History{Lives: []Life{{0, Gauge{Descriptors: 30}, Gauge{Descriptors: 400}}}}, []Rule{RuleGrowth}},
+		"the heap grows":           {&History{Shadows: true, Lives: []Life{{0, Gauge{Heap: 20 << 20}, Gauge{Heap: 200 << 20}}}}, []Rule{RuleGrowth}},
+		"shadows grow":             {&History{Shadows: true, Lives: []Life{{0, Gauge{Memory: 50 << 20}, Gauge{Memory: 300 << 20}}}}, nil},
 		"memory grows":             {&History{Lives: []Life{{0, Gauge{Memory: 50 << 20}, Gauge{Memory: 300 << 20}}}}, []Rule{RuleGrowth}},
 		"pools are full":           {&History{Lives: []Life{{0, Gauge{Goroutines: 30, Descriptors: 20}, Gauge{Goroutines: 90, Descriptors: 70}}}}, nil},
 		"a gateway ended":          {&History{Remains: Remains{Broken: []string{"gateway 1"}}}, []Rule{RuleAlive}},

@@ -13,10 +13,11 @@ import (
 // it, and returns when everything is done that an operator would do.
 type wound struct {
 	name         string
-	hurts        []Part // none: nobody may notice
-	empty        bool   // see Fault
-	single       bool   // it is done to one gateway
-	others       bool   // it is done to all but that one
+	hurts        []Part           // none: nobody may notice
+	empty        bool             // see Fault
+	single       bool             // it is done to one gateway
+	others       bool             // it is done to all but that one
+	ready        func(n *nemesis) // what must be so before, and hurts nobody; nil: nothing
 	strike, mend func(n *nemesis, gate int)
 }
 
@@ -45,6 +46,9 @@ func wounds() []wound {
 		{name: "gateway killed", hurts: []Part{Gateway}, single: true, strike: func(n *nemesis, g int) { n.stage.Gates[g].Kill() }, mend: (*nemesis).restart},
 		{name: "gateway stopped", hurts: []Part{Gateway}, single: true, strike: func(n *nemesis, g int) { n.stage.Gates[g].Stop() }, mend: (*nemesis).restart},
 		lateReader(),
+		{name: "Postgres failed over", hurts: []Part{Postgres}, ready: (*nemesis).followPostgres, strike: func(n *nemesis, _ int) { n.stage.Postgres.Crash() }, mend: func(n *nemesis, _ int) { n.stage.Postgres.TakeOver(n.standby) }},
+		{name: "Redis failed over", hurts: []Part{Redis}, empty: true, ready: (*nemesis).followRedis, strike: func(n *nemesis, _ int) { n.stage.Redis.Stop() }, mend: (*nemesis).failOverRedis},
+		{name: "Redis read-only", hurts: []Part{Redis}, empty: true, strike: func(n *nemesis, _ int) { n.stage.Redis.Do("REPLICAOF 127.0.0.1 1") }, mend: func(n *nemesis, _ int) { n.stage.Redis.Do("REPLICAOF NO ONE") }},
 	}
 	for _, w := range []struct {
 		part Part
@@ -90,6 +94,21 @@ func waysOf(part Part, of func(*stage.Gate) *stage.Way) (all []wound) {
 }
 
 func nothing(*nemesis, int) {}
+
+// followPostgres sees to a standby that has all that was confirmed.
+func (n *nemesis) followPostgres() { n.standby = n.stage.Postgres.Follow() }
+
+// followRedis sees to a replica, which may lack the last of what was written.
+func (n *nemesis) followRedis() { n.replica = n.stage.Redis.Follow() }
+
+// failOverRedis makes the replica the master, to which all ways lead from then on.
+func (n *nemesis) failOverRedis(int) {
+	n.replica.Do("REPLICAOF NO ONE")
+	n.stage.Redis = n.replica
+	for _, g := range n.stage.Gates {
+		g.ToRedis.Lead(n.replica.Addr)
+	}
+}
 
 // restart starts a gateway again; it is mended when it serves.
 func (n *nemesis) restart(gate int) {

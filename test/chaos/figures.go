@@ -26,8 +26,8 @@ func (h *History) Figures(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%-46s %8s\n", "after a fault was mended all was well within", round(worst(tooks)))
 	for _, l := range h.Lives {
-		fmt.Fprintf(w, "gateway %d: goroutines %d to %d, descriptors %d to %d, resident %d to %d MiB\n", l.Gate+1,
-			l.First.Goroutines, l.Last.Goroutines, l.First.Descriptors, l.Last.Descriptors, l.First.Memory>>20, l.Last.Memory>>20)
+		fmt.Fprintf(w, "gateway %d: goroutines %d to %d, descriptors %d to %d, heap %d to %d MiB, resident %d to %d MiB\n", l.Gate+1,
+			l.First.Goroutines, l.Last.Goroutines, l.First.Descriptors, l.Last.Descriptors, l.First.Heap>>20, l.Last.Heap>>20, l.First.Memory>>20, l.Last.Memory>>20)
 	}
 	fmt.Fprintf(w, "files: %d rows, %d objects\n", len(h.Remains.Rows), len(h.Remains.Objects))
 }

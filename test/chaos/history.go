@@ -88,6 +88,7 @@ type Fault struct {
 type Gauge struct {
 	Goroutines, Descriptors int
 	Memory                  int64 // resident, bytes
+	Heap                    int64 // of that what Go's heap has in use
 }
 
 // Life is what a process of a gateway held in the beginning and in the end.
@@ -110,6 +111,7 @@ type Remains struct {
 type History struct {
 	Ops     []Op
 	Faults  []Fault
+	Shadows bool   // the race detector's memory is resident as well, and grows for reasons of its own
 	Starved []Span // when the machine did not let the gateways run
 	Lives   []Life
 	Remains Remains

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,6 +27,8 @@ type nemesis struct {
 	only    string      // what the name of a fault must hold; empty: any
 	first   []Gauge     // of each gateway, when it began
 	sick    atomic.Bool // S3 answers 503
+	standby *storetest.PostgresServer
+	replica *storetest.RedisServer
 }
 
 // unleash fails things until the time is over. It returns with everything mended.
@@ -81,6 +82,11 @@ func (n *nemesis) fail(some []wound) {
 		at[i], names[i] = n.place(w), w.name
 		f.Empty = f.Empty || w.empty
 		f.Hurts = append(f.Hurts, w.at(at[i])...)
+	}
+	for _, w := range some {
+		if w.ready != nil {
+			w.ready(n)
+		}
 	}
 	f.Name, f.Begin = strings.Join(names, ", "), n.history.Now()
 	for i, w := range some {
@@ -151,21 +157,10 @@ func recovered(ctx context.Context, g *stage.Gate) bool {
 // gauge reads what a gateway holds.
 func (n *nemesis) gauge(gate int) (g Gauge) {
 	_, text := stage.Get(n.t.Context(), n.stage.Gates[gate].Client, n.stage.Gates[gate].Admin+"/metrics", "")
-	g.Goroutines = int(metric(text, "go_goroutines"))
-	g.Descriptors = int(metric(text, "process_open_fds"))
-	g.Memory = int64(metric(text, "process_resident_memory_bytes"))
+	read := func(name string) int64 { n, _ := stage.Metric(text, name); return int64(n) }
+	g.Goroutines, g.Descriptors = int(read("go_goroutines")), int(read("process_open_fds"))
+	g.Memory, g.Heap = read("process_resident_memory_bytes"), read("go_memstats_heap_inuse_bytes")
 	return g
-}
-
-// metric finds a value in the text of /metrics; a gateway that does not answer has none.
-func metric(text, name string) float64 {
-	for line := range strings.Lines(text) {
-		if have, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && have == name {
-			n, _ := strconv.ParseFloat(value, 64)
-			return n
-		}
-	}
-	return 0
 }
 
 // worst is the greatest of some; zero: there is none.

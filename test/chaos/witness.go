@@ -14,12 +14,12 @@ import (
 // Gateways give Redis 150 ms and the database three seconds, and a machine with more to do than it can
 // takes longer than that to let them run at all. What they answer then, 503, is true, and says nothing of
 // what failed. So the machine is watched: Linux counts for each thread how long it was ready to run and
-// had to wait for a processor.
+// had to wait for a processor. This very process is watched as well, through which all ways lead.
 const (
 	watchEvery = 500 * time.Millisecond
-	// starving is how long a gateway's threads waited for a processor within that, together, for its
-	// time limits to mean nothing.
-	starving = 150 * time.Millisecond
+	// starving is how long one thread waited for a processor within that, for time limits to mean nothing: a
+	// question to Redis wakes half a dozen threads one after the other.
+	starving = 75 * time.Millisecond
 )
 
 // Span is a piece of time.
@@ -35,16 +35,20 @@ func (h *History) starved(from, to time.Duration) (sum time.Duration) {
 
 // watch notes when the machine does not let the gateways run, until the context ends.
 func (h *History) watch(ctx context.Context, s *stage.Stage) {
-	before := make([]time.Duration, gates)
+	before := map[string]time.Duration{}
 	for last := h.Now(); ctx.Err() == nil; {
 		sleep(ctx, watchEvery)
-		now := h.Now()
-		hungry := now-last > watchEvery+starving // this very process was kept waiting
-		for i, g := range s.Gates {
-			waited := queued(g.Pid())
-			hungry = hungry || before[i] > 0 && waited-before[i] > starving
-			before[i] = waited
+		now, waited := h.Now(), map[string]time.Duration{}
+		queued(waited, os.Getpid())
+		for _, g := range s.Gates {
+			queued(waited, g.Pid())
 		}
+		hungry := now-last > watchEvery+starving
+		for thread, sum := range waited {
+			was, known := before[thread]
+			hungry = hungry || known && sum-was > starving
+		}
+		before = waited
 		if hungry {
 			h.Starved = append(h.Starved, Span{last, now})
 		}
@@ -52,12 +56,12 @@ func (h *History) watch(ctx context.Context, s *stage.Stage) {
 	}
 }
 
-// queued is for how long the threads of a process have waited for a processor so far. Of one that has
-// ended it is nothing.
-func queued(pid int) (sum time.Duration) {
+// queued notes for how long each thread of a process has waited for a processor so far. Of one that has ended
+// there is none.
+func queued(waited map[string]time.Duration, pid int) {
 	files, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
 	if err != nil {
-		return 0
+		return
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -66,8 +70,7 @@ func queued(pid int) (sum time.Duration) {
 		}
 		if fields := strings.Fields(string(text)); len(fields) == 3 {
 			n, _ := strconv.ParseInt(fields[1], 10, 64)
-			sum += time.Duration(n)
+			waited[file] = time.Duration(n)
 		}
 	}
-	return sum
 }

@@ -38,7 +38,7 @@ check() {
 lint() {
   check lint "golangci-lint" golangci-lint run --timeout 20m ./...
   check lint "go.mod is tidy" go mod tidy -diff
-  check lint "shell scripts" shellcheck .ci/run test/ci/*.sh
+  check lint "shell scripts" shellcheck .ci/run test/ci/*.sh test/chaos/*.sh
   check lint "workflows" actionlint .github/workflows/*.yml
   # A tag can be moved to other code; a commit cannot.
   check lint "actions of workflows are named by commit" \

@@ -34,20 +34,14 @@ func (s *scene) weigh(t *testing.T) load {
 	}
 }
 
-// metric is one number of a page of them.
+// metric is one number of a page of them, which must have it.
 func metric(t *testing.T, text, name string) float64 {
 	t.Helper()
-	for line := range strings.Lines(text) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
+	n, ok := stage.Metric(text, name)
+	if !ok {
+		t.Fatalf("no metric %s", name)
 	}
-	t.Fatalf("no metric %s", name)
-	return 0
+	return n
 }
 
 // shed is how much of a kind was refused.

@@ -2,12 +2,12 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -111,14 +111,23 @@ func Get(ctx context.Context, client *http.Client, address, cookie string) (stat
 	return resp.StatusCode, string(text)
 }
 
-// ErrRefused says that somebody did not get in.
-var ErrRefused = errors.New("not signed in")
-
 // MustSignIn is SignIn where nothing is amiss.
 func (s *Stage) MustSignIn(ctx context.Context, g *Gate, email string) (cookie string, err error) {
 	cookie, status, err := s.SignIn(ctx, g, email)
 	if err == nil && cookie == "" {
-		err = fmt.Errorf("%w: status %d", ErrRefused, status)
+		err = fmt.Errorf("not signed in: status %d", status)
 	}
 	return cookie, err
+}
+
+// Metric finds a value in the text of /metrics, and reports whether it is there. A gateway that does not
+// answer has none.
+func Metric(text, name string) (value float64, ok bool) {
+	for line := range strings.Lines(text) {
+		if have, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && have == name {
+			n, err := strconv.ParseFloat(value, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
 }

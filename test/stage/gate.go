@@ -37,7 +37,7 @@ type run struct {
 }
 
 // clientOf makes a client that takes a gateway for the public address. It follows no redirect, and
-// waits for an answer as long as its caller's context does.
+// waits for an answer as long as its caller's context does, and for Hung at the most.
 func clientOf(t testing.TB, public, listen string) *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	at := strings.TrimPrefix(public, "http://")

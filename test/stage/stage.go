@@ -98,12 +98,6 @@ func (s *Stage) Well(t testing.TB) {
 	}
 }
 
-// Run runs a command of the program with the first gateway's configuration.
-func (s *Stage) Run(t testing.TB, args ...string) {
-	t.Helper()
-	command(t, s.Gates[0].binary, append(args, "--config", s.Gates[0].config)...)
-}
-
 // common is what the configurations of all gateways share.
 type common struct{ keys, issuer, routes string }
 

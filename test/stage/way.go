@@ -61,6 +61,17 @@ func (w *Way) Narrow(rate int) {
 	}
 }
 
+// Lead has the way end at another server. Whoever is on it has to come again.
+func (w *Way) Lead(to string) {
+	w.proxy.Stop()
+	w.proxy.Lock()
+	w.proxy.Upstream = to
+	w.proxy.Unlock()
+	if err := w.proxy.Start(); err != nil {
+		w.t.Error(err)
+	}
+}
+
 // Mend makes a way as it was, whatever was done to it, or nothing.
 func (w *Way) Mend() {
 	w.proxy.Toxics.ResetToxics(w.t.Context())
