@@ -61,6 +61,7 @@ type session struct {
 	live    time.Duration // from here on: its sign-in was answered
 	doubted time.Duration // until here: somebody began to end it; never: nobody did
 	ended   time.Duration // from here on it is over: the first end that was answered; never: none was
+	by      Kind          // what ended it: Logout or Delete
 	stored  time.Duration // from here on Redis has it; never: that is not sure
 }
 
@@ -94,8 +95,8 @@ func (s *session) learn(o Op) {
 		s.live = o.End
 	case Logout, Delete:
 		s.doubted = min(s.doubted, o.Begin)
-		if done(o) {
-			s.ended = min(s.ended, o.End)
+		if done(o) && o.End < s.ended {
+			s.ended, s.by = o.End, o.Kind
 		}
 	default:
 		// The first answer of all comes from the database, and goes into Redis if both are well.
@@ -166,13 +167,20 @@ func (s *session) letIn(o Op) []Violation {
 // deadline is until when an operation may be let in. The bound runs from when somebody could tell: the
 // gateway itself, which hears from Postgres; or Redis, which any gateway that reaches both tells. A
 // gateway that is cut off from Postgres while Redis is away for everybody can be told by nobody, but then
-// it cannot say yes either. A stream asks nobody: it ends when its gateway hears.
+// it cannot say yes either. A stream asks nobody: it ends when its gateway hears. Whoever signs out tells his
+// gateway, and that one Redis; of a row that is deleted by hand, and of anything at another gateway, they hear
+// within the bound, and not at all if Postgres fails before that.
 func (s *session) deadline(o Op) time.Duration {
-	told := s.h.whole(o.Gate, s.ended, Postgres)
-	if o.Kind != Hold {
-		for gate := range gates {
-			told = min(told, s.h.whole(gate, s.ended, Postgres, Redis, Gateway))
-		}
+	if o.Kind == Hold {
+		return s.h.whole(o.Gate, s.ended, stale, Postgres) + stale
+	}
+	var within time.Duration
+	if s.by == Delete {
+		within = stale
+	}
+	told := s.h.whole(o.Gate, s.ended, within, Postgres)
+	for gate := range gates {
+		told = min(told, s.h.whole(gate, s.ended, within, Postgres, Redis, Gateway))
 	}
 	return told + stale
 }

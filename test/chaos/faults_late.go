@@ -29,8 +29,8 @@ func lateReader() wound {
 
 // late is how long each answer of Postgres is on its way. A row is read at once and arrives after that; or
 // the connection had rested and is tried out first, or it has to be made, and both take one or two such
-// times longer.
-const late = 600 * time.Millisecond
+// times longer. It is less than the half second after which a connection that is tried out is given up.
+const late = 400 * time.Millisecond
 
 // readLate has sessions end at one gateway while the next reads them, some for each of
 // the three cases.
@@ -38,7 +38,10 @@ func (n *nemesis) readLate(here int) {
 	there, third := n.stage.Gates[(here+1)%gates], n.stage.Gates[(here+2)%gates]
 	visas := make([]visa, readers)
 	n.atOnce(func(i int) {
-		visas[i] = n.reader(i).signIn(n.t.Context(), here)
+		for visas[i].cookie == "" && n.t.Context().Err() == nil { // of one client eight may sign in at once
+			sleep(n.t.Context(), pause)
+			visas[i] = n.reader(i).signIn(n.t.Context(), here)
+		}
 		n.crowd.join(n.reader(i), visas[i])
 	})
 	sleep(n.t.Context(), late/4)

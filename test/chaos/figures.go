@@ -17,6 +17,7 @@ func (h *History) Figures(w io.Writer) {
 	h.requestFigures(w)
 	total := h.Now()
 	fmt.Fprintf(w, "\nthe machine starved a gateway for %s of %s\n", round(h.starved(0, total)), round(total))
+	fmt.Fprintf(w, "%-46s %8d\n", "what nothing else excuses", len(Check(h.fed())))
 	told, untold := h.staleness()
 	fmt.Fprintf(w, "%-46s %8s\n", "an ended session was let in at most", round(worst(told)))
 	fmt.Fprintf(w, "%-46s %8s\n", "and where no gateway could be told, at most", round(worst(untold)))
@@ -65,6 +66,11 @@ func (h *History) requestFigures(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%-10s %8s  %s\n", kind, round(longest[kind]), strings.Join(counts, ", "))
 	}
+}
+
+// fed is the same history on a machine that let everybody run.
+func (h *History) fed() *History {
+	return &History{Ops: h.Ops, Faults: h.Faults, Lives: h.Lives, Remains: h.Remains, Shadows: h.Shadows}
 }
 
 // staleness is how long after its end each session was let in that was: where its end could be told, and

@@ -155,13 +155,14 @@ func (f Fault) hurts(p Part, gate int) bool {
 // longer breaks the rule about that, and not all others with it.
 func (f Fault) over() time.Duration { return max(f.Healed+recovery, f.Well) }
 
-// whole is the first moment, not before from, at which none of these parts fails for a gateway.
-func (h *History) whole(gate int, from time.Duration, parts ...Part) time.Duration {
+// whole is the first moment, not before from, at which none of these parts fails for a gateway, nor within a
+// time of it.
+func (h *History) whole(gate int, from, within time.Duration, parts ...Part) time.Duration {
 	for moved := true; moved; {
 		moved = false
 		for _, f := range h.Faults {
 			ill := slices.ContainsFunc(parts, func(p Part) bool { return f.hurts(p, gate) })
-			if ill && f.Begin <= from && from < f.over() {
+			if ill && f.Begin <= from+within && from < f.over() {
 				from, moved = f.over(), true
 			}
 		}
