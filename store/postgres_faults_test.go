@@ -130,8 +130,11 @@ func TestPostgresConnectionLimit(t *testing.T) {
 					held = append(held, conn)
 					return false
 				}
+				if b.count(t, ours) == 0 {
+					return true
+				}
 				b.exec(t, end+ours)
-				return b.count(t, ours) == 0
+				return false
 			})
 			return func() {
 				for _, conn := range held {
