@@ -32,8 +32,16 @@ func (s *scene) slowClients(t *testing.T) {
 	var all sync.WaitGroup
 	defer func() { stop(); all.Wait() }()
 	crowd := new(crowd)
+	// They come over some seconds, so that those whose head does not come in time, ten seconds, are back at a
+	// steady pace and not all at once.
 	for n := range *slow {
-		all.Go(func() { crowd.one(ctx, s, n) })
+		all.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(*span / 2 * time.Duration(n) / time.Duration(*slow)):
+				crowd.one(ctx, s, n)
+			}
+		})
 	}
 	// Some are always on their way back: those who were cut because their head did not come in ten seconds.
 	for end := time.Now().Add(5 * time.Minute); s.weigh(t).connections < int64(*slow)*95/100; time.Sleep(100 * time.Millisecond) {
