@@ -73,11 +73,17 @@ func (e *endings) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		<-r.Context().Done()
-	case "/download":
+	case "/download", "/stuck":
 		w.Header().Set("Content-Length", "1000000000000")
 		for block, err := make([]byte, 64<<10), error(nil); err == nil; {
 			_, err = w.Write(block)
 		}
+		e.add(kind)
+	case "/call":
+		_ = http.NewResponseController(w).EnableFullDuplex() // or net/http would wait for the end of the body first
+		w.Header().Set("Content-Type", "application/grpc")
+		flush()
+		_, _ = io.Copy(io.Discard, r.Body)
 	case "/body":
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
 			e.add("whole body")
@@ -120,6 +126,7 @@ func (s *streamRig) open(ctx context.Context, t *testing.T, cookie string) (all 
 		}
 		all = append(all,
 			r.openSocket(ctx, t, fmt.Sprintf("WebSocket at %d", i), cookie),
+			r.call(ctx, t, fmt.Sprintf("gRPC at %d", i), cookie),
 			r.send(ctx, t, fmt.Sprintf("body at %d", i), http.MethodPost, "/body", cookie),
 			r.send(ctx, t, fmt.Sprintf("upload at %d", i), http.MethodPut, "/upload/f", cookie),
 		)
@@ -151,6 +158,55 @@ func (r *rig) fetch(ctx context.Context, t *testing.T, name, path, cookie string
 		st.ended <- broken(ctx)
 	}()
 	return st
+}
+
+// call opens a call of gRPC, as far as that is HTTP/2: it ends with a status in its trailers.
+func (r *rig) call(ctx context.Context, t *testing.T, name, cookie string) running {
+	t.Helper()
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	out, in := io.Pipe()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.at+"/call", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = r.host()
+	req.Header = http.Header{"Cookie": {cookie}, "Content-Type": {"application/grpc"}, "Te": {"trailers"}}
+	resp, err := transport.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v, %v", name, resp, err)
+	}
+	st := running{name, make(chan string, 1)}
+	go func() {
+		defer transport.CloseIdleConnections()
+		defer in.Close()
+		defer resp.Body.Close()
+		_, err := io.Copy(io.Discard, resp.Body)
+		if status := resp.Trailer.Get("Grpc-Status"); err != nil || status != "16" {
+			st.ended <- fmt.Sprintf("%v, Grpc-Status %q, want 16", err, status)
+			return
+		}
+		st.ended <- ""
+	}()
+	return st
+}
+
+// stick opens a download at each replica of which nobody reads anything.
+func (s *streamRig) stick(ctx context.Context, t *testing.T, cookie string) {
+	t.Helper()
+	for _, r := range s.replicas {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.at+"/stuck", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = r.host()
+		req.Header.Set("Cookie", cookie)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("/stuck: %v, %v", resp, err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+	}
 }
 
 // broken is how a stream ended that did not come to its end: by the test's patience, or as it must.
@@ -279,10 +335,12 @@ func TestStreamsEndEverywhere(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			all := s.open(ctx, t, cookie)
-			sockets := s.app.count("ws 1008")
+			s.stick(ctx, t, cookie)
+			sockets, stuck := s.app.count("ws 1008"), s.app.count("/stuck")
 			end.end(t, b)
 			s.over(t, all)
 			s.base.eventually("the app's WebSockets were told", func() bool { return s.app.count("ws 1008") == sockets+len(s.replicas) })
+			s.base.eventually("what nobody reads is over", func() bool { return s.app.count("/stuck") == stuck+len(s.replicas) })
 			if n := s.app.count("whole body"); n > 0 {
 				t.Errorf("the app took %d bodies that were cut for whole ones", n)
 			}
