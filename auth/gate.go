@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -27,11 +26,10 @@ type Gate struct {
 	sessions Sessions
 	life     Lifetime
 	foreign  chan struct{}
-	touches  chan struct{}
-	pending  sync.WaitGroup
+	touches  chan struct{} // taken by each write that is under way, and all by Close
 }
 
-// NewGate makes a gate. Close it to wait for what it still writes.
+// NewGate makes a gate. Close it once to wait for what it still writes.
 func NewGate(keys *Keyring, cookies Cookies, sessions Sessions, life Lifetime) *Gate {
 	return &Gate{
 		keys: keys, cookies: cookies, sessions: sessions, life: life,
@@ -40,8 +38,13 @@ func NewGate(keys *Keyring, cookies Cookies, sessions Sessions, life Lifetime) *
 	}
 }
 
-// Close waits until no write is under way.
-func (g *Gate) Close() { g.pending.Wait() }
+// Close waits until no write is under way. None begins from then on: a tunnel may note a use of its session
+// when its handler has returned already.
+func (g *Gate) Close() {
+	for range cap(g.touches) {
+		g.touches <- struct{}{}
+	}
+}
 
 // Who returns the session of a request.
 //
@@ -154,12 +157,12 @@ func (g *Gate) touch(ctx context.Context, k Key) {
 	default:
 		return
 	}
-	g.pending.Go(func() {
+	go func() {
 		defer func() { <-g.touches }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), touchLimit)
 		defer cancel()
 		_ = g.sessions.Touch(ctx, k, g.life.TTL) // counted by the store's metrics
-	})
+	}()
 }
 
 // due reports whether enough of the idle span has passed to be worth a write: a twelfth.
